@@ -1,0 +1,1 @@
+"""How a text gets a verdict. Pure Python: no Django, no database."""

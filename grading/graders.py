@@ -1,0 +1,91 @@
+"""A grader is one or more grading prompts times a language model times n samples."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from statistics import fmean
+from typing import Any, TypeVar
+
+from grading.backends import load
+from grading.errors import ConfigurationError
+from grading.models.base import TEMPERATURE, LanguageModel, derive_seed
+from grading.parsing import parse_trace
+from grading.prompts import GradingPrompt
+from grading.types import Case, Message, Sampling, TraceFormat, Usage, Verdict
+
+T = TypeVar("T")
+
+
+class Grader:
+    """A judge that asks `model` (a language model, or its backend as JSON) `n` times with each of `prompts` about every case.
+
+    `sampling` may hold temperature (default 1) and max_tokens (default 1024); `format` the fields of `TraceFormat` that differ from its
+    defaults. Raises `ConfigurationError` naming an option that will not do.
+    """
+
+    def __init__(
+        self,
+        prompts: Sequence[str],
+        model: dict[str, Any] | LanguageModel,
+        n: int = 1,
+        sampling: Mapping[str, Any] | None = None,
+        format: Mapping[str, Any] | None = None,
+    ) -> None:
+        if isinstance(prompts, str) or not prompts:
+            raise ConfigurationError("prompts must be a list of one or more grading prompts")
+        if not isinstance(n, int) or n < 1:
+            raise ConfigurationError(f"n, the samples for each prompt, must be 1 or more, not {n!r}")
+        self.prompts = [GradingPrompt(text) for text in prompts]
+        self.format = _make(TraceFormat, "format", format)
+        if "n" in (sampling or {}):
+            raise ConfigurationError("n is an option of its own: take it out of sampling")
+        self.sampling = replace(_make(Sampling, "sampling", sampling), n=n)
+        _check(self.format, self.sampling)
+        self.model: LanguageModel = load(model) if isinstance(model, dict) else model
+        if sampling and "temperature" in sampling and TEMPERATURE not in self.model.capabilities:
+            raise ConfigurationError(f"{type(self.model).__name__} takes no temperature: leave it out of sampling")
+
+    async def grade(self, cases: Sequence[Case], *, seed: int = 0) -> list[Verdict]:
+        """One verdict per case, in order: the mean of its scored samples, of which there are up to len(prompts) x n."""
+        samples: list[list[Verdict]] = [[] for _ in cases]
+        for k, prompt in enumerate(self.prompts):
+            requests = [[Message("user", prompt.render(case, self.format))] for case in cases]
+            answers = await self.model.generate(requests, self.sampling, seed=derive_seed(seed, k))
+            for verdicts, completions in zip(samples, answers, strict=True):
+                verdicts += [parse_trace(c.text, self.format, finished=c.finished).with_usage(c.usage) for c in completions]
+        return [mean_verdict(verdicts) for verdicts in samples]
+
+
+def mean_verdict(samples: Sequence[Verdict]) -> Verdict:
+    """The mean score of the scored `samples` (at least one sample), in the words of the one nearest to it; usage is summed over all.
+
+    Where none is scored the verdict is unscored, with the commonest reason and the first sample that has it. `Verdict.samples` keeps all.
+    """
+    usage = sum((sample.usage for sample in samples), Usage())
+    scored = [(sample.score, sample) for sample in samples if sample.score is not None]
+    if scored:
+        mean = fmean(score for score, _ in scored)
+        _, nearest = min(scored, key=lambda pair: abs(pair[0] - mean))
+        return replace(nearest, score=mean, usage=usage, samples=tuple(samples))
+    reason = Counter(sample.unscored_reason for sample in samples).most_common(1)[0][0]
+    first = next(sample for sample in samples if sample.unscored_reason == reason)
+    return replace(first, usage=usage, samples=tuple(samples))
+
+
+def _make(kind: type[T], name: str, options: Mapping[str, Any] | None) -> T:
+    try:
+        return kind(**(options or {}))
+    except TypeError as exc:
+        raise ConfigurationError(f"{name} does not take these options: {exc}") from exc
+
+
+def _check(fmt: TraceFormat, sampling: Sampling) -> None:
+    names = [tag.strip().lower() for tag in fmt.tags]
+    if len(set(names)) < len(names) or not all(names):
+        raise ConfigurationError(f"the format needs three different tags, not {', '.join(map(repr, fmt.tags))}")
+    if not fmt.score_min < fmt.score_max:
+        raise ConfigurationError(f"the format's score_min {fmt.score_min} must be below its score_max {fmt.score_max}")
+    if sampling.temperature < 0 or sampling.max_tokens < 1:
+        raise ConfigurationError(f"sampling needs a temperature of 0 or more and at least 1 token, not {sampling}")

@@ -1,0 +1,1 @@
+"""The language models: one protocol (`base.LanguageModel`), one module each."""

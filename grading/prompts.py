@@ -1,0 +1,65 @@
+"""What graders and policies are asked, and what is taken from a policy's answer."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from grading.errors import ConfigurationError
+from grading.tags import blocks, neutralise, unclosed
+from grading.types import Case, TraceFormat
+
+_GRADING = re.compile(r"\{(INSTRUCTIONS|CONTENT)\}")
+_PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+@dataclass(frozen=True, slots=True)
+class GradingPrompt:
+    """A text that asks for a verdict, with {CONTENT} (required) and {INSTRUCTIONS} standing for the case; other braces mean nothing.
+
+    Raises `ConfigurationError` where {CONTENT} is missing.
+    """
+
+    text: str
+
+    def __post_init__(self) -> None:
+        if "{CONTENT}" not in self.text:
+            raise ConfigurationError("the grading prompt has no {CONTENT}: put it where the text to judge belongs")
+
+    def render(self, case: Case, fmt: TraceFormat) -> str:
+        """The prompt for one case.
+
+        The tags of `fmt` in the case are neutralised, so that a text cannot bring its own verdict along. Placeholders in the case stay as they are.
+        """
+        values = {"INSTRUCTIONS": neutralise(case.instructions, fmt.tags), "CONTENT": neutralise(case.content, fmt.tags)}
+        return _GRADING.sub(lambda match: values[match[1]], self.text)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the text in UTF-8, as 64 hexadecimal digits."""
+        return hashlib.sha256(self.text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def fill(template: str, variables: Mapping[str, object]) -> str:
+    """`template` with each {NAME} replaced by the variable NAME, once: braces in values stay as they are.
+
+    Lower-case {name} is replaced if there is such a variable and otherwise left alone, as in code or formulas. Raises `ConfigurationError`
+    naming the upper-case placeholders that no variable fills.
+    """
+    missing = sorted({name for name in _PLACEHOLDER.findall(template) if name.isupper() and name not in variables})
+    if missing:
+        raise ConfigurationError(f"the prompt needs {', '.join(missing)}; the variables given are {', '.join(sorted(variables)) or 'none'}")
+    return _PLACEHOLDER.sub(lambda match: str(variables[match[1]]) if match[1] in variables else match[0], template)
+
+
+def extract(completion: str, tag: str) -> str:
+    """The text to judge in a policy's completion, stripped: the last `tag` block, or all of it where `tag` is "".
+
+    A block that was begun and not closed counts up to the end. A completion without the tag holds no text to judge: "".
+    """
+    if not tag:
+        return completion.strip()
+    closed = blocks(completion, tag)
+    return (closed[-1] if closed else unclosed(completion, tag) or "").strip()
