@@ -1,0 +1,164 @@
+"""Asking for verdicts, and no longer asking."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+
+from annotation import events, querysets
+from annotation.actions import audit
+from annotation.errors import InvalidSelection, NothingToDo
+from annotation.models import Batch, Domain, Expert, Feedback, Item, Rollout
+from annotation.text import storable
+
+logger = logging.getLogger(__name__)
+
+LEASE_SECONDS = {Expert.Kind.HUMAN: 900, Expert.Kind.LLM: 600, Expert.Kind.PROGRAM: 60}
+State = Item.State
+
+
+def select_batch(
+    *,
+    key: str,
+    title: str,
+    domain: Domain,
+    expert: Expert,
+    purpose: str,
+    rollouts: Sequence[int],
+    strategy: str = "random",
+    seed: int = 0,
+    experiment: str = "",
+    proxy: str = "",
+    note: str = "",
+    lease_seconds: int | None = None,
+    priority: int = 0,
+    reviewers: int = 1,
+    actor: Any = None,
+) -> Batch:
+    """Ask `expert` for `reviewers` verdicts on each of `rollouts`, in this order. The same `key` again returns the batch there is.
+
+    `strategy`, `seed` and `proxy` (a digest) record how they were selected. `lease_seconds` None: by the kind of expert. Programs and
+    language models are set to work after the commit. A batch for `reward` may be empty: `record_reward_verdicts` fills it. Raises
+    `InvalidSelection` for rollouts that are unknown or of another domain, for none at all, and for fewer than one reviewer.
+    """
+    wanted = list(dict.fromkeys(rollouts))
+    with transaction.atomic():
+        defaults: dict[str, Any] = {
+            "title": title,
+            "domain": domain,
+            "expert": expert,
+            "purpose": purpose,
+            "strategy": strategy,
+            "seed": seed,
+            "experiment": experiment,
+            "proxy": proxy,
+            "note": storable(note),
+            "priority": priority,
+            "lease_seconds": LEASE_SECONDS[Expert.Kind(expert.kind)] if lease_seconds is None else lease_seconds,
+        }
+        batch, made = Batch.objects.get_or_create(key=key, defaults=defaults)
+        if not made:
+            return batch
+        _check(batch, wanted, reviewers)
+        # All rollouts get their first reviewer before any gets a second.
+        slots = [(slot, i, pk) for slot in range(reviewers) for i, pk in enumerate(wanted)]
+        items = (Item(batch=batch, rollout_id=pk, slot=slot, position=slot * len(wanted) + i) for slot, i, pk in slots)
+        Item.objects.bulk_create(items, batch_size=5000)
+        audit.record(actor, "selected", batch, items=len(slots), strategy=strategy, seed=seed, expert=expert.alias, experiment=experiment)
+        _invite(batch)
+    return batch
+
+
+def _check(batch: Batch, wanted: Sequence[int], reviewers: int) -> None:
+    if reviewers < 1:
+        raise InvalidSelection(f"{reviewers} reviewers were asked for; ask for one or more.")
+    if not wanted and batch.purpose != Batch.Purpose.REWARD:
+        raise InvalidSelection("No rollouts were selected: there is nothing to ask the expert about.")
+    fit = set(Rollout.objects.filter(pk__in=wanted, prompt__domain=batch.domain).values_list("pk", flat=True))
+    if unfit := [pk for pk in wanted if pk not in fit]:
+        some = ", ".join(map(str, unfit[:5])) + (" and more" if len(unfit) > 5 else "")
+        raise InvalidSelection(f"{len(unfit)} of {len(wanted)} rollouts are unknown or not of the domain {batch.domain}: {some}.")
+
+
+def _invite(batch: Batch) -> None:
+    if batch.expert.kind == Expert.Kind.HUMAN:
+        events.queue_grew(batch.expert.members.values_list("pk", flat=True), batch)
+    elif batch.purpose != Batch.Purpose.REWARD:
+        transaction.on_commit(partial(start_answering, batch.pk), robust=True)
+
+
+def start_answering(batch_id: int) -> None:
+    """Send the task that has a program or language model answer the batch. Where the broker is away, the sweep sends it later."""
+    from annotation.tasks import answer_batch  # the task uses these actions
+
+    try:
+        # One that waits longer is dropped: the sweep sends another, and they do not pile up behind a busy worker.
+        answer_batch.apply_async((batch_id,), retry=False, expires=60)
+    except Exception as exc:
+        logger.warning("could not send the task that answers batch %s, the sweep will: %s", batch_id, exc)
+
+
+def close_batch(batch: Batch, *, actor: Any = None, reason: str = "", now: datetime | None = None) -> Batch:
+    """Want nothing more of the batch. Who is writing may still submit, as an extra verdict. Closing twice changes nothing."""
+    with transaction.atomic():
+        batch = _lock([batch.pk])[0]
+        open_items = list(querysets.outstanding(batch).order_by("pk").select_for_update(no_key=True).values_list("pk", flat=True))
+        Item.objects.filter(pk__in=open_items).update(state=State.CANCELLED)
+        if batch.closed is None:
+            _close(batch, now or timezone.now())
+            audit.record(actor, "closed", batch, reason=reason, cancelled=len(open_items), experiment=batch.experiment)
+            events.batches_changed([batch])
+    return batch
+
+
+def close_complete(batches: Iterable[Batch], now: datetime) -> None:
+    """Close those of the locked batches in which nothing is outstanding. A reward batch is closed by whoever fills it."""
+    for batch in batches:
+        if batch.closed is None and batch.purpose != Batch.Purpose.REWARD and querysets.is_complete(batch):
+            _close(batch, now)
+            audit.record(None, "completed", batch, experiment=batch.experiment)
+
+
+def _close(batch: Batch, now: datetime) -> None:
+    batch.closed = now
+    batch.save(update_fields=["closed"])
+
+
+def reopen(item: Item, *, actor: Any, reason: str) -> Item:
+    """Ask for a verdict on this item again: the one it has is kept but stands no longer. Its batch is open again.
+
+    Raises `NothingToDo` where the item waits for a verdict already.
+    """
+    with transaction.atomic():
+        batch = _lock([item.batch_id])[0]
+        item = Item.objects.select_for_update(no_key=True).get(pk=item.pk)
+        if item.state in querysets.OPEN:
+            raise NothingToDo("This item waits for a verdict already.")
+        replaced = list(Feedback.objects.filter(item=item, current=True, counted=True).values_list("pk", flat=True))
+        Feedback.objects.filter(pk__in=replaced).update(current=False)
+        before = {"state": str(item.state), "feedback": replaced}
+        item.state = State.READY
+        item.save(update_fields=["state"])
+        if batch.closed is not None:
+            batch.closed = None
+            batch.save(update_fields=["closed"])
+        audit.record(actor, "reopened", item, reason=reason, before=before, **audit.where(item, batch))
+        events.batches_changed([batch])
+        _invite(batch)
+    return item
+
+
+def lock_batches(ids: Iterable[int]) -> dict[int, Batch]:
+    """The batches by id, locked in that order."""
+    return {batch.pk: batch for batch in _lock(ids)}
+
+
+def _lock(ids: Iterable[int]) -> list[Batch]:
+    batches = Batch.objects.filter(pk__in=list(ids)).select_related("domain", "expert").order_by("pk")
+    return list(batches.select_for_update(of=("self",), no_key=True))

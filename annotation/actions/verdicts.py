@@ -1,0 +1,223 @@
+"""The one way by which verdicts of people, language models and programs come in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db import IntegrityError, transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from annotation import events, validation
+from annotation.actions import audit
+from annotation.actions.batches import close_complete, lock_batches
+from annotation.actions.claims import UNKNOWN, lock_items, read_token
+from annotation.errors import AlreadyAnswered, ClaimLost, InvalidVerdict, NotYours
+from annotation.experts import snapshot
+from annotation.models import Claim, Draft, Feedback, Item, Span
+from annotation.text import storable
+
+State, Outcome = Item.State, Claim.Outcome
+REASON_LENGTH = 200
+KEY_LENGTH = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A highlight: code points [start, end) of the content, their text, "+" or "-", and a comment."""
+
+    start: int
+    end: int
+    quote: str
+    sign: str
+    comment: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A verdict on the item that the claim `token` holds. The same `key` lands once."""
+
+    token: UUID
+    key: str
+    critique: str = ""
+    deliberation: str = ""
+    score: float | str | None = None
+    raw: str = ""
+    usage: Mapping[str, Any] = field(default_factory=dict)
+    unscored_reason: str = ""
+    spans: Sequence[Passage] = ()
+
+
+def submit_feedback(
+    token: UUID | str,
+    *,
+    key: str,
+    critique: str,
+    deliberation: str = "",
+    score: float | str | None = None,
+    raw: str = "",
+    usage: Mapping[str, Any] | None = None,
+    unscored_reason: str = "",
+    spans: Sequence[Passage] = (),
+    user: Any = None,
+    now: datetime | None = None,
+) -> Feedback:
+    """Hand in one verdict; the same `key` again returns what it brought the first time. See `submit_many`."""
+    answer = Answer(read_token(token), key, critique, deliberation, score, raw, usage or {}, unscored_reason, spans)
+    return submit_many([answer], user=user, now=now)[0]
+
+
+def submit_many(answers: Sequence[Answer], *, user: Any = None, now: datetime | None = None) -> list[Feedback]:
+    """Hand in verdicts, all or none, and return the feedback in the same order.
+
+    A claim that has ended is no obstacle where its item is still free. Where somebody else has the item by now, or has answered it, or it is
+    not wanted any more, the verdict is kept but does not count. Raises `InvalidVerdict` (what is missing, by field), `NotYours`,
+    `ClaimLost` (no such claim), `AlreadyAnswered` (the claim has a verdict, under another key).
+    """
+    now = now or timezone.now()
+    try:
+        with transaction.atomic():
+            claims = _lock_claims(answers, user)
+            known = {row.key: row for row in Feedback.objects.filter(key__in=[answer.key for answer in answers])}
+            fresh = [answer for answer in answers if not _landed(answer, claims[answer.token], known)]
+            for answer in fresh:
+                _validate(answer, claims[answer.token].item)
+            if fresh:
+                known |= {row.key: row for row in _store(fresh, claims, user, now)}
+    except IntegrityError as exc:  # the constraints saw what these checks could not
+        raise AlreadyAnswered("This item was answered at the same moment.") from exc
+    return [known[answer.key] for answer in answers]
+
+
+def _lock_claims(answers: Sequence[Answer], user: Any) -> dict[UUID, Claim]:
+    tokens = {answer.token for answer in answers}
+    if len(tokens) < len(answers) or not all(0 < len(answer.key) <= KEY_LENGTH and answer.key.isprintable() for answer in answers):
+        raise ValueError(f"answers need a claim each, and a printable key of 1 to {KEY_LENGTH} characters")
+    wanted = Q(token__in=tokens)
+    if user is not None:  # the same person may hold the item again, under a newer claim
+        wanted |= Q(user=user, ended=None)
+    claims = Claim.objects.filter(wanted).select_related("item__batch__domain", "item__batch__expert", "item__rollout").order_by("pk")
+    found = {claim.token: claim for claim in claims.select_for_update(of=("self",), no_key=True)}
+    if tokens - found.keys():
+        raise ClaimLost(UNKNOWN)
+    if any(found[token].user_id != (user.pk if user else None) for token in tokens):
+        raise NotYours("This item is in somebody else's hands.")
+    return found
+
+
+def _landed(answer: Answer, claim: Claim, known: Mapping[str, Feedback]) -> bool:
+    """Whether this very answer is stored already."""
+    if (row := known.get(answer.key)) is not None:
+        if row.claim_id != claim.pk:
+            raise NotYours("This key belongs to another verdict.")
+        return True
+    if claim.outcome == Outcome.SUBMITTED:
+        raise AlreadyAnswered(feedback=claim.feedback.first())
+    return False
+
+
+def _validate(answer: Answer, item: Item) -> None:
+    errors = validation.problems(item.batch.domain, critique=answer.critique, score=answer.score, unscored_reason=answer.unscored_reason)
+    for passage in answer.spans:
+        if problem := validation.passage_problem(item.rollout.content, passage):
+            errors["spans"] = problem
+    if errors:
+        raise InvalidVerdict(errors)
+
+
+def _store(answers: Sequence[Answer], claims: Mapping[UUID, Claim], user: Any, now: datetime) -> list[Feedback]:
+    batches = lock_batches({claims[answer.token].item.batch_id for answer in answers})
+    items = lock_items([claims[answer.token].item_id for answer in answers])
+    in_hand = {claim.item_id: claim.pk for claim in claims.values() if claim.ended is None}  # by this person, or by this program
+    counted = {answer.key: _counts(claims[answer.token], items, in_hand) for answer in answers}
+    standing = dict(Feedback.objects.filter(item__in=items, author=user, current=True).values_list("item_id", "pk"))
+    answered = [claims[answer.token].item_id for answer in answers if counted[answer.key]]
+    # An extra verdict of the same person makes way for one that counts.
+    Feedback.objects.filter(pk__in=[standing.pop(pk) for pk in answered if pk in standing]).update(current=False)
+
+    rows = [_row(answer, claims[answer.token], counted[answer.key], claims[answer.token].item_id not in standing, user, now) for answer in answers]
+    Feedback.objects.bulk_create(rows)
+    Span.objects.bulk_create(_spans(answers, rows))
+    ended = [claims[answer.token].pk for answer in answers] + [in_hand[pk] for pk in answered if pk in in_hand]
+    Claim.objects.filter(pk__in=ended).update(ended=now, outcome=Outcome.SUBMITTED)
+    Item.objects.filter(pk__in=answered).update(state=State.DONE)
+    if user is not None:
+        Draft.objects.filter(user=user, item__in=items).delete()
+    audit.record_all(audit.entry(user, "submitted", row.item, feedback=row.pk, counted=row.counted, **audit.where(row.item)) for row in rows)
+    close_complete(batches.values(), now)
+    events.batches_changed(batches.values())
+    return rows
+
+
+def _counts(claim: Claim, items: Mapping[int, Item], in_hand: Mapping[int, int]) -> bool:
+    state = items[claim.item_id].state
+    if state == State.CLAIMED:
+        return claim.item_id in in_hand
+    return state == State.READY and claim.outcome in (Outcome.EXPIRED, Outcome.RELEASED)
+
+
+def _row(answer: Answer, claim: Claim, counted: bool, current: bool, user: Any, now: datetime) -> Feedback:
+    batch = claim.item.batch
+    return Feedback(
+        item=claim.item,
+        expert=batch.expert,
+        author=user,
+        claim=claim,
+        key=answer.key,
+        counted=counted,
+        current=current,
+        score=validation.read_score(batch.domain, answer.score, required=False)[0],
+        critique=storable(answer.critique),
+        deliberation=storable(answer.deliberation),
+        raw=storable(answer.raw),
+        unscored_reason=storable(answer.unscored_reason)[:REASON_LENGTH],
+        usage=dict(answer.usage),
+        expert_options=snapshot(batch.expert),
+        started=claim.started,
+        submitted=now,
+    )
+
+
+def _spans(answers: Sequence[Answer], rows: Sequence[Feedback]) -> list[Span]:
+    marked = [(row, passage) for answer, row in zip(answers, rows, strict=True) for passage in answer.spans]
+    return [
+        Span(feedback=row, start=mark.start, end=mark.end, quote=storable(mark.quote), sign=mark.sign, comment=storable(mark.comment))
+        for row, mark in marked
+    ]
+
+
+def revise_feedback(
+    feedback: Feedback, *, key: str, user: Any, reason: str, critique: str, deliberation: str = "", score: float | str | None = None
+) -> Feedback:
+    """Correct one's own verdict: a new revision stands in its place and the old one is kept as it was. The same `key` lands once.
+
+    Raises `InvalidVerdict` (also for want of a reason), `NotYours`, `AlreadyAnswered` where a later revision stands already.
+    """
+    with transaction.atomic():
+        item = Item.objects.select_related("batch__domain", "batch__expert").select_for_update(of=("self",), no_key=True).get(pk=feedback.item_id)
+        if (landed := Feedback.objects.filter(key=key, author=user, item=item).first()) is not None:
+            return landed
+        old = Feedback.objects.get(pk=feedback.pk)
+        if user is None or old.author_id != user.pk:
+            raise NotYours("Only the person who wrote a verdict can revise it.")
+        if not old.current:
+            raise AlreadyAnswered("A later revision of this verdict stands already.")
+        errors = validation.problems(item.batch.domain, critique=critique, score=score)
+        if not reason.strip():
+            errors["reason"] = "Say why you change your verdict."
+        if errors:
+            raise InvalidVerdict(errors)
+        answer = Answer(UUID(int=0), key, critique, deliberation, score)
+        now = timezone.now()
+        claim = old.claim or Claim(item=item, started=old.started)
+        new = _row(answer, claim, old.counted, True, user, now)
+        new.item, new.claim, new.started, new.revision = item, old.claim, now, old.revision + 1
+        Feedback.objects.filter(pk=old.pk).update(current=False)
+        new.save()
+        audit.record(user, "revised", item, reason=reason, feedback=new.pk, replaces=old.pk, **audit.where(item))
+        events.batches_changed([item.batch])
+    return new

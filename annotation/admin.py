@@ -1,0 +1,128 @@
+"""The admin's view of the queue. What `annotation.actions` writes can be looked at here and not changed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.http import HttpRequest
+
+from annotation.experts import without_secrets
+from annotation.models import AuditEntry, Batch, Claim, Domain, Draft, Expert, Feedback, Item, Prompt, ProxyGrade, Rollout, Span
+
+
+class ReadOnly:
+    """For admin classes and inlines: nothing can be added, changed or deleted."""
+
+    def has_add_permission(self, *args: Any, **kwargs: Any) -> bool:
+        return False
+
+    def has_change_permission(self, *args: Any, **kwargs: Any) -> bool:
+        return False
+
+    def has_delete_permission(self, *args: Any, **kwargs: Any) -> bool:
+        return False
+
+
+class ReadOnlyAdmin(ReadOnly, admin.ModelAdmin):
+    show_full_result_count = False  # counting millions of rollouts takes longer than showing a page of them
+
+
+@admin.register(Domain)
+class DomainAdmin(admin.ModelAdmin):
+    list_display = ["name", "slug", "score_min", "score_max", "score_required"]
+    prepopulated_fields = {"slug": ["name"]}
+
+
+class ExpertForm(forms.ModelForm):
+    class Meta:
+        model = Expert
+        fields = ["alias", "name", "kind", "backend", "options", "members", "active"]
+
+    def clean_options(self) -> dict[str, Any]:
+        options = self.cleaned_data["options"] or {}
+        if not isinstance(options, dict):
+            raise forms.ValidationError('Options are an object such as {"noise": false}.')
+        if without_secrets(options) != options:
+            raise forms.ValidationError("Options are kept with every verdict: put keys, tokens and passwords into the settings instead.")
+        return options
+
+
+@admin.register(Expert)
+class ExpertAdmin(admin.ModelAdmin):
+    form = ExpertForm
+    list_display = ["name", "alias", "kind", "backend", "active"]
+    list_filter = ["kind", "active"]
+    filter_horizontal = ["members"]
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False  # an expert who is asked no more is made inactive; the verdicts keep their author
+
+
+@admin.register(Prompt)
+class PromptAdmin(ReadOnlyAdmin):
+    list_display = ["id", "domain", "split", "__str__"]
+    list_filter = ["domain", "split"]
+    search_fields = ["text", "digest"]
+
+
+class ProxyGradeInline(ReadOnly, admin.TabularInline):
+    model = ProxyGrade
+    fields = ["proxy", "run", "sample", "score", "critique", "unscored_reason"]
+
+
+@admin.register(Rollout)
+class RolloutAdmin(ReadOnlyAdmin):
+    list_display = ["id", "run", "step", "prompt", "index", "finished", "tokens"]
+    list_select_related = ["prompt"]
+    search_fields = ["run", "checkpoint"]
+    inlines = [ProxyGradeInline]
+
+
+@admin.register(Batch)
+class BatchAdmin(ReadOnlyAdmin):
+    list_display = ["title", "experiment", "purpose", "expert", "strategy", "priority", "created", "closed"]
+    list_filter = ["purpose", "expert", "strategy"]
+    search_fields = ["key", "title", "experiment"]
+
+
+@admin.register(Item)
+class ItemAdmin(ReadOnlyAdmin):
+    list_display = ["id", "batch", "position", "slot", "state", "rollout_id"]
+    list_filter = ["state"]
+    list_select_related = ["batch"]
+
+
+@admin.register(Claim)
+class ClaimAdmin(ReadOnlyAdmin):
+    list_display = ["id", "item_id", "user", "started", "expires", "ended", "outcome", "reason"]
+    list_filter = ["outcome"]
+    list_select_related = ["user"]
+
+
+@admin.register(Draft)
+class DraftAdmin(ReadOnlyAdmin):
+    list_display = ["id", "item_id", "user", "version", "saved"]
+    list_select_related = ["user"]
+
+
+class SpanInline(ReadOnly, admin.TabularInline):
+    model = Span
+
+
+@admin.register(Feedback)
+class FeedbackAdmin(ReadOnlyAdmin):
+    list_display = ["id", "item_id", "expert", "author", "score", "revision", "current", "counted", "submitted"]
+    list_filter = ["expert", "current", "counted"]
+    list_select_related = ["expert", "author"]
+    search_fields = ["critique", "key"]
+    inlines = [SpanInline]
+
+
+@admin.register(AuditEntry)
+class AuditEntryAdmin(ReadOnlyAdmin):
+    list_display = ["at", "actor", "verb", "target"]
+    list_filter = ["verb"]
+    list_select_related = ["actor"]
+    search_fields = ["target"]

@@ -1,0 +1,339 @@
+"""Who gets asked, and what they said.
+
+Rows are written by `annotation.actions` alone. What an experiment or a checkpoint is, this app does not know: it keeps their
+names and hashes as text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+
+from django.conf import settings
+from django.db import models
+from django.db.models import F, Q
+from django.utils import timezone
+
+from grading.types import TraceFormat
+
+
+def digest_of(text: str) -> str:
+    """SHA-256 of `text` in UTF-8, as 64 hexadecimal digits."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+class Domain(models.Model):
+    """A kind of task: what is written, how it is graded, and what reviewers are told."""
+
+    slug = models.SlugField(unique=True)
+    name = models.CharField(max_length=120)
+    description = models.TextField(blank=True)
+    generation_prompt = models.TextField(help_text="What the policy is asked. {NAME} stands for a prompt's variable NAME.")
+    grading_prompt = models.TextField(help_text="What a grader is asked: the baseline. {INSTRUCTIONS} and {CONTENT} stand for the case.")
+    guidelines = models.TextField(blank=True, help_text="Markdown, for reviewers.")
+    content_tag = models.CharField(max_length=40, blank=True, help_text="Tag around the text inside a completion; empty: all of it.")
+    critique_tag = models.CharField(max_length=40, default="critique")
+    deliberation_tag = models.CharField(max_length=40, default="deliberation")
+    score_tag = models.CharField(max_length=40, default="score")
+    score_min = models.FloatField(default=0)
+    score_max = models.FloatField(default=100)
+    score_required = models.BooleanField(default=True)
+    score_anchors = models.JSONField(default=list, blank=True, help_text='Words along the scale, low to high: ["weak", "fair", "good"].')
+    created = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        ordering = ["name"]
+        constraints = [models.CheckConstraint(condition=Q(score_min__lt=F("score_max")), name="domain_score_range_is_not_empty")]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def trace_format(self) -> TraceFormat:
+        return TraceFormat(self.critique_tag, self.deliberation_tag, self.score_tag, self.score_min, self.score_max)
+
+
+class Prompt(models.Model):
+    """One task instance of a domain, in the train or the eval split."""
+
+    class Split(models.TextChoices):
+        TRAIN = "train", "train"
+        EVAL = "eval", "eval"
+
+    domain = models.ForeignKey(Domain, on_delete=models.PROTECT, related_name="prompts")
+    split = models.CharField(max_length=5, choices=Split)
+    variables = models.JSONField(default=dict, help_text="Values for the generation prompt's placeholders.")
+    text = models.TextField(help_text="The generation prompt with its variables filled in: what the policy reads.")
+    digest = models.CharField(max_length=64, editable=False)
+    created = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [models.UniqueConstraint(fields=["domain", "digest"], name="prompt_once_per_domain")]
+        indexes = [models.Index(fields=["domain", "split", "id"])]
+
+    def __str__(self) -> str:
+        return self.text[:80]
+
+
+class Rollout(models.Model):
+    """One completion of one prompt by one checkpoint. Those of one prompt at one step of one run are a group."""
+
+    prompt = models.ForeignKey(Prompt, on_delete=models.PROTECT, related_name="rollouts")
+    run = models.CharField(max_length=120, help_text="What made it: a training job's name or an import's.")
+    checkpoint = models.CharField(max_length=64, blank=True, help_text="SHA-256 of the weights, where known.")
+    step = models.PositiveIntegerField(default=0, help_text="RL steps behind the checkpoint.")
+    index = models.PositiveIntegerField(default=0, help_text="Position in the group.")
+    completion = models.TextField(help_text="All that the policy wrote.")
+    content = models.TextField(help_text="The text to judge, taken out of the completion.")
+    finished = models.BooleanField(default=True)
+    tokens = models.PositiveIntegerField(default=0)
+    sampling = models.JSONField(default=dict)
+    created = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [models.UniqueConstraint(fields=["run", "step", "prompt", "index"], name="rollout_once_per_run")]
+
+    def __str__(self) -> str:
+        return f"{self.run} step {self.step}: {self.content[:60]}"
+
+
+class ProxyGrade(models.Model):
+    """One grading trace of one proxy version on one rollout."""
+
+    rollout = models.ForeignKey(Rollout, on_delete=models.CASCADE, related_name="proxy_grades")
+    proxy = models.CharField(max_length=64, help_text="Digest of the proxy version.")
+    run = models.CharField(max_length=120, help_text="The job that asked.")
+    sample = models.PositiveIntegerField(default=0)
+    score = models.FloatField(null=True)
+    critique = models.TextField(blank=True)
+    deliberation = models.TextField(blank=True)
+    raw = models.TextField(blank=True)
+    unscored_reason = models.CharField(max_length=200, blank=True)
+    created = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [models.UniqueConstraint(fields=["rollout", "proxy", "run", "sample"], name="proxy_grade_once")]
+
+    def __str__(self) -> str:
+        return f"{self.score} on rollout {self.rollout_id}"
+
+
+class Expert(models.Model):
+    """Who gives the ground truth: a panel of people, a language model, or a program."""
+
+    class Kind(models.TextChoices):
+        HUMAN = "human", "people"
+        LLM = "llm", "language model"
+        PROGRAM = "program", "program"
+
+    alias = models.SlugField(unique=True)
+    name = models.CharField(max_length=120)
+    kind = models.CharField(max_length=8, choices=Kind)
+    backend = models.CharField(max_length=60, blank=True, help_text="Key in settings.EXPERTS; empty for people.")
+    options = models.JSONField(default=dict, blank=True, help_text="Overrides of the backend's options. No secrets.")
+    members = models.ManyToManyField(settings.AUTH_USER_MODEL, blank=True, related_name="expert_panels", help_text="Whose queue a human expert is.")
+    active = models.BooleanField(default=True)
+
+    class Meta:
+        ordering = ["name"]
+        constraints = [
+            models.CheckConstraint(condition=Q(kind="human", backend="") | (~Q(kind="human") & ~Q(backend="")), name="expert_backend_unless_human"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Batch(models.Model):
+    """Rollouts selected for the expert in one go, for one purpose."""
+
+    class Purpose(models.TextChoices):
+        INITIAL = "initial", "initial"
+        UPDATE = "update", "update"
+        VALIDATION = "validation", "validation"
+        CHECK = "check", "check"
+        EVAL = "eval", "evaluation"
+        CALIBRATION = "calibration", "calibration"
+        REWARD = "reward", "reward"  # RL straight on the expert: the ceiling
+
+    domain = models.ForeignKey(Domain, on_delete=models.PROTECT, related_name="batches")
+    expert = models.ForeignKey(Expert, on_delete=models.PROTECT, related_name="batches")
+    key = models.CharField(max_length=160, unique=True, help_text="Who asked and for what; asking twice under one key makes one batch.")
+    title = models.CharField(max_length=200)
+    purpose = models.CharField(max_length=12, choices=Purpose)
+    strategy = models.CharField(max_length=20, default="random")
+    seed = models.BigIntegerField(default=0)
+    priority = models.IntegerField(default=0)
+    lease_seconds = models.PositiveIntegerField(default=900)
+    experiment = models.CharField(max_length=80, blank=True, db_index=True, help_text="Name of the experiment that asked.")
+    proxy = models.CharField(max_length=64, blank=True, help_text="Digest of the proxy version when it was selected.")
+    note = models.CharField(max_length=300, blank=True, help_text="Why these rollouts, in words a reviewer understands.")
+    closed = models.DateTimeField(null=True, blank=True, help_text="When nothing more was wanted of it.")
+    created = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        ordering = ["-priority", "id"]
+        verbose_name_plural = "batches"
+
+    def __str__(self) -> str:
+        return self.title
+
+
+class Item(models.Model):
+    """One verdict wanted on one rollout. Where several reviewers are wanted, each has a slot."""
+
+    class State(models.TextChoices):
+        READY = "ready", "ready"
+        CLAIMED = "claimed", "claimed"
+        DONE = "done", "done"
+        CANCELLED = "cancelled", "cancelled"
+
+    batch = models.ForeignKey(Batch, on_delete=models.PROTECT, related_name="items")
+    rollout = models.ForeignKey(Rollout, on_delete=models.PROTECT, related_name="items")
+    slot = models.PositiveSmallIntegerField(default=0)
+    position = models.PositiveIntegerField(default=0)
+    state = models.CharField(max_length=9, choices=State, default=State.READY)
+
+    class Meta:
+        ordering = ["batch_id", "position"]
+        constraints = [models.UniqueConstraint(fields=["batch", "rollout", "slot"], name="item_once_per_batch_and_slot")]
+        indexes = [
+            models.Index(fields=["batch", "position"], condition=Q(state="ready"), name="item_ready"),
+            models.Index(fields=["batch"], condition=Q(state="claimed"), name="item_claimed"),
+        ]
+
+    def __str__(self) -> str:
+        return f"item {self.pk} of batch {self.batch_id}"
+
+
+class Claim(models.Model):
+    """A lease on an item: nobody else gets it until it is submitted, given back, or expires."""
+
+    class Outcome(models.TextChoices):
+        SUBMITTED = "submitted", "submitted"
+        SKIPPED = "skipped", "skipped"
+        RELEASED = "released", "released"
+        EXPIRED = "expired", "expired"
+
+    token = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
+    item = models.ForeignKey(Item, on_delete=models.PROTECT, related_name="claims")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="claims")
+    started = models.DateTimeField(default=timezone.now)
+    expires = models.DateTimeField()
+    ended = models.DateTimeField(null=True, blank=True)
+    outcome = models.CharField(max_length=9, choices=Outcome, blank=True)
+    reason = models.CharField(max_length=300, blank=True, help_text="Why it was skipped.")
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [
+            models.UniqueConstraint(fields=["item"], condition=Q(ended=None), name="one_open_claim_per_item"),
+            models.UniqueConstraint(fields=["user"], condition=Q(ended=None), name="one_open_claim_per_person"),
+            models.CheckConstraint(
+                condition=Q(ended=None, outcome="") | (Q(ended__isnull=False) & ~Q(outcome="")), name="claim_ends_with_an_outcome"
+            ),
+        ]
+        indexes = [models.Index(fields=["expires"], condition=Q(ended=None), name="claim_open_by_expiry")]
+
+    def __str__(self) -> str:
+        return f"claim on item {self.item_id}, {self.outcome or 'open'}"
+
+
+class Draft(models.Model):
+    """What a person has written so far on an item. `version` grows with each save."""
+
+    item = models.ForeignKey(Item, on_delete=models.CASCADE, related_name="drafts")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="drafts")
+    critique = models.TextField(blank=True)
+    deliberation = models.TextField(blank=True)
+    score = models.CharField(max_length=20, blank=True, help_text="As typed; it may not be a number yet.")
+    version = models.PositiveIntegerField(default=1)
+    saved = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["item", "user"], name="one_draft_per_item_and_user")]
+
+    def __str__(self) -> str:
+        return f"draft {self.version} on item {self.item_id}"
+
+
+class Feedback(models.Model):
+    """The expert's finished verdict on an item. Append-only: a correction is a new revision."""
+
+    item = models.ForeignKey(Item, on_delete=models.PROTECT, related_name="feedback")
+    expert = models.ForeignKey(Expert, on_delete=models.PROTECT, related_name="feedback")
+    author = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="feedback")
+    claim = models.ForeignKey(Claim, null=True, blank=True, on_delete=models.PROTECT, related_name="feedback")
+    key = models.CharField(max_length=80, unique=True, help_text="Idempotency key: the same key lands once.")
+    revision = models.PositiveIntegerField(default=1)
+    current = models.BooleanField(default=True, help_text="False once a later revision stands.")
+    counted = models.BooleanField(default=True, help_text="False for an extra verdict that came after its lease had passed on.")
+    score = models.FloatField(null=True, blank=True)
+    critique = models.TextField(blank=True)
+    deliberation = models.TextField(blank=True)
+    raw = models.TextField(blank=True)
+    unscored_reason = models.CharField(max_length=200, blank=True)
+    usage = models.JSONField(default=dict, blank=True)
+    expert_options = models.JSONField(default=dict, blank=True, help_text="The expert's options at the time, without secrets.")
+    started = models.DateTimeField()
+    submitted = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ["id"]
+        verbose_name_plural = "feedback"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["item", "expert", "author"], condition=Q(current=True), nulls_distinct=False, name="one_current_feedback_per_item_and_expert"
+            ),
+            models.UniqueConstraint(fields=["item"], condition=Q(current=True, counted=True), name="one_counted_feedback_per_item"),
+        ]
+
+    def __str__(self) -> str:
+        return f"feedback {self.pk} on item {self.item_id}"
+
+    @property
+    def seconds(self) -> float:
+        """Time from claim to submit."""
+        return (self.submitted - self.started).total_seconds()
+
+
+class Span(models.Model):
+    """A passage of the content that a verdict points at: [start, end) in Unicode code points, with the words quoted."""
+
+    class Sign(models.TextChoices):
+        STRENGTH = "+", "strength"
+        WEAKNESS = "-", "weakness"
+
+    feedback = models.ForeignKey(Feedback, on_delete=models.CASCADE, related_name="spans")
+    start = models.PositiveIntegerField()
+    end = models.PositiveIntegerField()
+    quote = models.TextField()
+    sign = models.CharField(max_length=1, choices=Sign)
+    comment = models.TextField(blank=True)
+
+    class Meta:
+        ordering = ["start", "id"]
+        constraints = [models.CheckConstraint(condition=Q(start__lt=F("end")), name="span_is_not_empty")]
+
+    def __str__(self) -> str:
+        return f"{self.sign} {self.quote[:60]}"
+
+
+class AuditEntry(models.Model):
+    """One state change: who did what to which object, and when. Never edited."""
+
+    at = models.DateTimeField(default=timezone.now, editable=False)
+    actor = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
+    verb = models.CharField(max_length=40)
+    target = models.CharField(max_length=160, db_index=True, help_text="Kind and key: batch:12, experiment:stories.")
+    data = models.JSONField(default=dict)
+
+    class Meta:
+        ordering = ["-id"]
+        verbose_name_plural = "audit entries"
+
+    def __str__(self) -> str:
+        return f"{self.at:%Y-%m-%d %H:%M} {self.verb} {self.target}"

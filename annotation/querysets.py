@@ -1,0 +1,77 @@
+"""The queries that matter, each named for its question."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from django.db.models import Exists, OuterRef, Q, QuerySet
+
+from annotation.models import Batch, Claim, Expert, Feedback, Item
+
+OPEN = (Item.State.READY, Item.State.CLAIMED)
+
+
+def batches_for(*, user: Any = None, expert: Expert | None = None) -> QuerySet[Batch]:
+    """Batches that wait for this person (as a member of a panel) or for this expert.
+
+    Reward batches wait for nobody: their verdicts come from the training job that they reward.
+    """
+    batches = Batch.objects.filter(closed=None, expert__active=True).exclude(purpose=Batch.Purpose.REWARD)
+    if user is not None:
+        return batches.filter(expert__kind=Expert.Kind.HUMAN, expert__members=user)
+    return batches.filter(expert=expert)
+
+
+def claimable_by(*, user: Any = None, expert: Expert | None = None) -> QuerySet[Item]:
+    """Items that could be handed to this person or expert now, in no particular order."""
+    return fit_for(user, Item.objects.filter(state=Item.State.READY)).filter(batch__in=batches_for(user=user, expert=expert))
+
+
+def fit_for(user: Any, items: QuerySet[Item]) -> QuerySet[Item]:
+    """Those of `items` whose rollout this person has neither judged, nor declined, nor in hand, in the same batch. A program takes all."""
+    if user is None:
+        return items
+    same = Q(item__batch=OuterRef("batch"), item__rollout=OuterRef("rollout"))
+    met = Claim.objects.filter(same, Q(ended=None) | Q(outcome=Claim.Outcome.SKIPPED), user=user)
+    judged = Feedback.objects.filter(same, author=user, current=True)
+    return items.filter(~Exists(met), ~Exists(judged))
+
+
+def stale(now: datetime) -> QuerySet[Claim]:
+    """Open claims whose lease has run out."""
+    return Claim.objects.filter(ended=None, expires__lt=now)
+
+
+def outstanding(batch: Batch) -> QuerySet[Item]:
+    """Items of the batch that still want a verdict."""
+    return Item.objects.filter(batch=batch, state__in=OPEN)
+
+
+def is_complete(batch: Batch) -> bool:
+    """Whether no more verdicts will come: all are in, or the rest is not wanted any more."""
+    # State by state, since each has an index of its own; in one query the planner would walk over all that are done.
+    return not any(Item.objects.filter(batch=batch, state=state).exists() for state in OPEN)
+
+
+def verdicts(batch: Batch) -> QuerySet[Feedback]:
+    """The verdicts of the batch that stand and count, one per item, in order of the items."""
+    return Feedback.objects.filter(item__batch=batch, current=True, counted=True).order_by("item__position", "item_id")
+
+
+def stranded(batch: Batch) -> QuerySet[Item]:
+    """Ready items of a human batch that every member of the panel has judged or declined: somebody must join, or the batch be closed."""
+    items = Item.objects.filter(batch=batch, state=Item.State.READY)
+    if batch.expert.kind != Expert.Kind.HUMAN:
+        return items.none()
+    for member in batch.expert.members.filter(is_active=True):
+        items = items.exclude(pk__in=fit_for(member, Item.objects.filter(batch=batch, state=Item.State.READY)).values("pk"))
+    return items
+
+
+def unattended(now: datetime) -> QuerySet[Batch]:
+    """Batches of programs and language models with items that wait while nobody works on any."""
+    batches = Batch.objects.filter(closed=None, expert__active=True).exclude(expert__kind=Expert.Kind.HUMAN).exclude(purpose=Batch.Purpose.REWARD)
+    ready = Item.objects.filter(batch=OuterRef("pk"), state=Item.State.READY)
+    held = Claim.objects.filter(item__batch=OuterRef("pk"), ended=None, expires__gte=now)
+    return batches.filter(Exists(ready), ~Exists(held))

@@ -1,0 +1,9 @@
+"""What other apps may listen to."""
+
+from __future__ import annotations
+
+from django.dispatch import Signal
+
+# Sent after the commit that changed a batch (a verdict landed, it was closed or reopened), with `batch_id`. It may come late, twice or,
+# after a crash, never: whoever must know for certain asks the rows.
+batch_changed = Signal()
