@@ -1,0 +1,54 @@
+"""Judges and scripted models that are real programs, for jobs in tests."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+
+from grading.types import Case, Message, Verdict
+
+
+class LetterJudge:
+    """Scores a text by its share of one letter, 0 to 100, with noise from the seed; the first `unscored` of 7 noise values give no score.
+
+    Things happen at the call number `at`, once: `kill` and `stop` name files; the judge makes the file, and kills its own process with SIGKILL
+    or has asked the job to stop with it. From call `speechless` on nothing is scored. `moody` judges never say the same twice.
+    """
+
+    def __init__(
+        self, letter: str = "e", unscored: int = 0, at: int = 0, kill: str = "", stop: str = "", speechless: int = 0, moody: bool = False
+    ) -> None:
+        self.letter, self.unscored, self.at, self.kill, self.stop, self.speechless, self.moody = letter, unscored, at, kill, stop, speechless, moody
+        self.calls = 0
+
+    async def grade(self, cases: Sequence[Case], *, seed: int = 0) -> list[Verdict]:
+        self.calls += 1
+        if self.calls == self.at:
+            self._happen()
+        return [self._verdict(case, (seed + i) % 7) for i, case in enumerate(cases)]
+
+    def _happen(self) -> None:
+        if self.stop:
+            Path(self.stop).touch()
+        if self.kill and not Path(self.kill).exists():
+            Path(self.kill).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def _verdict(self, case: Case, number: int) -> Verdict:
+        if number < self.unscored or (self.speechless and self.calls >= self.speechless):
+            return Verdict.unscored("no score", raw="I would rather not say.")
+        share = case.content.count(self.letter) / max(1, len(case.content))
+        noise = os.urandom(1)[0] / 100 if self.moody else 0
+        return Verdict(round(min(100.0, 900 * share + number + noise), 3), critique=f"{share:.0%} {self.letter}", raw="a trace")
+
+
+def babble(messages: Sequence[Message], seed: int) -> str:
+    """A proxy that has lost its form."""
+    return f"what a lovely day {seed % 10}"
+
+
+def opinion(messages: Sequence[Message], seed: int) -> str:
+    """A proxy that keeps its form."""
+    return f"<critique>It has {messages[-1].content.count('e')} e.</critique><deliberation></deliberation><score>{seed % 90}</score>"

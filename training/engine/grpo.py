@@ -1,0 +1,88 @@
+"""How a job becomes a GRPO trainer: its settings, and which prompts each step takes."""
+
+from __future__ import annotations
+
+import numpy as np
+from accelerate import PartialState
+from datasets import Dataset
+from trl import GRPOConfig
+
+from grading.models.transformers import Loaded
+from training.engine.artifacts import Saved
+from training.engine.faults import JobError
+from training.engine.job import Job, derive
+from training.engine.models import messages, training_options
+from training.engine.policy import PolicyTrainer
+from training.engine.reward import Report, Reward
+from training.engine.steps import Steps
+
+
+def assemble(job: Job, loaded: Loaded, resume: Saved | None) -> tuple[PolicyTrainer, Steps]:
+    """The trainer with our reward, and what happens around its steps."""
+    offset = resume.offset if resume else job["start"]
+    reward = Reward(job, resume.step if resume else job["start"], offset, loaded.stops)
+    rows = dataset(job, loaded, offset)
+    trainer = PolicyTrainer(
+        model=loaded.model,
+        reward_funcs=reward,
+        args=config(job, job["stop"] - offset),
+        train_dataset=rows,
+        processing_class=loaded.tokenizer,
+    )
+    trainer.draw_seed, trainer.step_offset = derive(job.seed, "draws"), offset
+    return trainer, Steps(job, job["plan"]["save_every"], Report(job, reward), offset=offset)
+
+
+def order(seed: int, prompts: int, each: int, steps: int) -> np.ndarray:
+    """Which prompts each step takes: shape (steps, each). All prompts (but for a remainder) come once before any comes again.
+
+    A function of seed and step alone, so that every segment and every resumed run sees the same.
+    """
+    epoch = prompts // each
+    rounds = [np.random.default_rng([seed, number]).permutation(prompts)[: epoch * each].reshape(epoch, each) for number in range(-(-steps // epoch))]
+    return np.concatenate(rounds)[:steps]
+
+
+def dataset(job: Job, loaded: Loaded, offset: int) -> Dataset:
+    """One row for each prompt of each step that the trainer counts, in order."""
+    rows = order(derive(job.seed, "order"), len(job["prompts"]), job["plan"]["prompts_per_step"], job["stop"])[offset:].ravel().tolist()
+    turns = [messages(loaded, "user", prompt["text"]) for prompt in job["prompts"]]
+    longest = max(map(len, loaded.tokenizer.apply_chat_template(turns, tokenize=True, add_generation_prompt=True)["input_ids"]))
+    if longest >= loaded.positions:
+        raise JobError(f"a prompt has {longest} tokens and the policy knows no more than {loaded.positions}", "Shorten the prompts.")
+    return Dataset.from_dict({"prompt": [turns[row] for row in rows], "row": rows})
+
+
+def config(job: Job, stop: int) -> GRPOConfig:
+    plan, world = job["plan"], PartialState().num_processes
+    whole = plan["prompts_per_step"] * plan["group"]
+    batch = job["device_batch"] or whole // world
+    if whole % (batch * world) or (whole // world) % plan["group"]:
+        raise JobError(
+            f"{whole} rollouts a step do not divide into {world} processes of {batch} rollouts a pass with whole groups of {plan['group']}",
+            "Choose prompts_per_step and device_batch to fit.",
+        )
+    return GRPOConfig(
+        **training_options(job.partial, derive(job.seed, "trainer")),
+        max_steps=stop,
+        per_device_train_batch_size=batch,
+        gradient_accumulation_steps=whole // (batch * world),
+        steps_per_generation=whole // (batch * world),
+        num_generations=plan["group"],
+        max_completion_length=plan["policy_max_tokens"],
+        temperature=plan["policy_temperature"],
+        top_p=1.0,
+        top_k=0,
+        loss_type="dapo",
+        scale_rewards="group",
+        num_iterations=1,
+        beta=0.0,
+        epsilon=0.2,
+        learning_rate=plan["learning_rate"],
+        lr_scheduler_type="constant",
+        warmup_steps=0,
+        max_grad_norm=1.0,
+        shuffle_dataset=False,
+        disable_dropout=True,
+        log_completions=False,
+    )
