@@ -1,0 +1,1 @@
+"""The whole loop in miniature on one machine: `manage.py demo`."""

@@ -1,0 +1,41 @@
+"""Fixtures for all tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import redis
+from django.conf import settings
+
+
+@pytest.fixture(autouse=True)
+def jobs_dir(settings, tmp_path: Path) -> Path:
+    """Each test has a folder of its own for training jobs."""
+    settings.JOBS_DIR = tmp_path / "jobs"
+    return settings.JOBS_DIR
+
+
+def environment(jobs: Path) -> dict[str, str]:
+    """Environment for a process of ours (a worker, the web server, a command) that is to see the test's database and the jobs in `jobs`."""
+    from django.db import connection
+
+    with redis.Redis.from_url(settings.REDIS_URL) as queue:
+        queue.flushdb()  # tasks of earlier tests name rows that are gone
+    database = connection.settings_dict
+    url = f"postgresql://{database['USER']}@/{database['NAME']}?host={database['OPTIONS']['host']}"
+    environ = {name: value for name, value in os.environ.items() if name != "TOUCHSTONE_TEST_HOME"}
+    return environ | {
+        "DJANGO_SETTINGS_MODULE": "config.settings",
+        "DATABASE_URL": url,
+        "REDIS_URL": settings.REDIS_URL,
+        "TOUCHSTONE_LOCAL": "yes",
+        "TOUCHSTONE_JOBS": str(jobs),
+    }
+
+
+@pytest.fixture
+def process_env(transactional_db, jobs_dir: Path) -> dict[str, str]:
+    """`environment` with the jobs of this test."""
+    return environment(jobs_dir)
