@@ -1,0 +1,1 @@
+"""An engine that tells what it sees of its environment."""

@@ -1,0 +1,146 @@
+"""kill -9, again and again: what carries the experiment, its trainer, or both, at every boundary. It ends as if nothing had happened."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from django.conf import settings as django_settings
+
+from annotation.models import Batch, Feedback, Item, ProxyGrade, Rollout
+from training import actions, tasks
+from training.budget import spent
+from training.models import Experiment, Job, Measurement, Stage
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
+
+
+@pytest.fixture
+def env(process_env: dict[str, str]) -> dict[str, str]:
+    return process_env | {"TOUCHSTONE_ENGINE": "tests.training.toy", "TOY_SECONDS": "0.02"}
+
+
+@pytest.fixture
+def driver(env) -> Iterator[Callable[[], subprocess.Popen]]:
+    """Starts `run_experiment stories` as a process of its own."""
+    started: list[subprocess.Popen] = []
+
+    def start() -> subprocess.Popen:
+        command = [sys.executable, "manage.py", "run_experiment", "stories"]
+        started.append(subprocess.Popen(command, cwd=django_settings.BASE_DIR, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def trace(experiment: Experiment) -> dict[str, object]:
+    """Everything that must not depend on what was killed."""
+    name = experiment.name
+    runs = [f"{name}/{key}" for key in experiment.jobs.values_list("key", flat=True)]
+    return {
+        "stages": [(s.key, s.outcome) for s in experiment.stages.all()],
+        "spent": spent(experiment),
+        "rollouts": sorted(Rollout.objects.filter(run__in=runs).values_list("step", "prompt", "index", "content")),
+        "grades": sorted(ProxyGrade.objects.filter(run__in=runs).values_list("rollout__content", "sample", "score")[:], key=str),
+        "items": Item.objects.filter(batch__experiment=name).count(),
+        "verdicts": sorted(Feedback.objects.filter(item__batch__experiment=name).values_list("item__rollout__content", "score")),
+        "measured": list(Measurement.objects.filter(experiment=experiment).values_list("name", "step", "when", "value", "low", "high")),
+        "metrics": [m.data for m in experiment.step_metrics.all()],
+        "checkpoints": list(experiment.checkpoints.values_list("step", "digest")),
+        "proxies": list(experiment.proxies.values_list("number", "digest", "step")),
+    }
+
+
+def boundary(experiment: Experiment) -> tuple[int, int, int]:
+    """Moves whenever a stage begins or ends, or a process is started."""
+    ended = Stage.objects.filter(experiment=experiment, ended__isnull=False).count()
+    return Stage.objects.filter(experiment=experiment).count(), ended, Job.objects.filter(experiment=experiment, attempts__gte=1).count()
+
+
+def kill_trainer(experiment: Experiment) -> None:
+    for pid in experiment.jobs.filter(pid__isnull=False).values_list("pid", flat=True):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize(("protocol", "plan"), [("full-trace", {"steps": 1, "segment": 1}), ("ceiling", {"steps": 4, "segment": 4})])
+def test_killed_at_every_boundary_it_ends_as_if_undisturbed(driver, make, run, protocol, plan) -> None:
+    undisturbed = run(protocol, name="undisturbed", **plan)
+    experiment = actions.start(make(protocol, **plan))
+    process, seen, kills = driver(), boundary(experiment), 0
+    deadline = time.monotonic() + 240
+    while process.poll() is None or kills_left(experiment):
+        assert time.monotonic() < deadline, Experiment.objects.get(pk=experiment.pk).note
+        if process.poll() is not None:
+            process = driver()
+        elif (now := boundary(experiment)) != seen:
+            seen = now
+            if kills % 2:
+                kill_trainer(experiment)
+            process.kill()
+            process.wait()
+            kills += 1
+        time.sleep(0.005)
+    experiment.refresh_from_db()
+    assert (experiment.state, process.returncode) == (Experiment.State.DONE, 0), experiment.note
+    assert kills >= 5
+    assert trace(experiment) == trace(undisturbed)
+    assert not Batch.objects.filter(closed=None).exists()
+
+
+def kills_left(experiment: Experiment) -> bool:
+    return Experiment.objects.filter(pk=experiment.pk, state__in=Experiment.ACTIVE).exists()
+
+
+@pytest.fixture
+def worker(env) -> Iterator[Callable[[], subprocess.Popen]]:
+    """Starts a Celery worker for all queues, in a process group of its own."""
+    started: list[subprocess.Popen] = []
+
+    def start() -> subprocess.Popen:
+        command = [sys.executable, "-m", "celery", "-A", "config", "worker", "-Q", "default,training", "--concurrency", "2", "-l", "WARNING"]
+        options = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
+        started.append(
+            subprocess.Popen([*command, *options], cwd=django_settings.BASE_DIR, env=env, start_new_session=True, stderr=subprocess.DEVNULL)
+        )
+        return started[-1]
+
+    yield start
+    for process in started:
+        kill_group(process)
+
+
+def kill_group(process: subprocess.Popen) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def test_workers_carry_it_and_one_that_is_killed_is_replaced(worker, make, run, settings) -> None:
+    undisturbed = run(name="undisturbed")
+    experiment = actions.start(make())
+    process = worker()
+    killed: set[str] = set()
+    deadline = time.monotonic() + 240
+    while experiment.state in (*Experiment.ACTIVE, Experiment.State.DRAFT):
+        assert time.monotonic() < deadline, experiment.note
+        kinds = set(experiment.jobs.filter(state=Job.State.RUNNING, attempts__gte=1).values_list("kind", flat=True)) & {"rl", "distil"}
+        if fresh := kinds - killed:
+            killed |= fresh
+            kill_group(process)
+            process = worker()
+        tasks.sweep()  # as beat does
+        time.sleep(0.5)
+        experiment.refresh_from_db()
+    assert experiment.state == Experiment.State.DONE, experiment.note
+    assert killed == {"rl", "distil"}
+    assert trace(experiment) == trace(undisturbed)

@@ -1,0 +1,136 @@
+"""Asking the expert: which rollouts, in which batch, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import sqrt
+from statistics import fmean, stdev
+from typing import Any
+
+from annotation import actions as annotation
+from annotation import experts, querysets, select
+from annotation.models import AuditEntry, Batch, Expert, Feedback, Prompt, ProxyGrade, Rollout
+from annotation.tasks import FAILED
+from training import protocol
+from training.choices import derive_seed
+from training.errors import StageFailed
+from training.models import Experiment
+from training.presets import STRATEGIES
+from training.progress import Progress
+
+WHY = {
+    "initial": "the proxy is realigned for",
+    "update": "the proxy is realigned for",
+    "eval": "it goes on from",
+    "check": "it goes on from",
+}
+
+
+def ask(experiment: Experiment, stage: protocol.Ask, count: int) -> Batch | None:
+    """The batch for `stage`, of `count` rollouts; None when there is nothing to ask for. Asked twice, it is the same batch."""
+    chosen = choose(experiment, stage, count) if count else []
+    if not chosen:
+        return None
+    measured = stage.purpose in ("eval", "check")
+    # Programs and language models are set to work by the queue itself.
+    return annotation.select_batch(
+        key=f"{experiment.name}/{stage.key}",
+        title=f"{experiment.title}: {Batch.Purpose(stage.purpose).label} at step {stage.step}",
+        domain=experiment.domain,
+        expert=experiment.expert,
+        purpose=stage.purpose,
+        rollouts=chosen,
+        strategy="random" if measured else experiment.plan.strategy,
+        seed=derive_seed(experiment.seed, stage.key),
+        experiment=experiment.name,
+        proxy=experiment.proxies.order_by("-number")[0].digest,
+        note="To measure the policy; nothing is learnt from it." if measured else f"Chosen {dict(STRATEGIES)[experiment.plan.strategy]}.",
+    )
+
+
+def choose(experiment: Experiment, stage: protocol.Ask, count: int) -> list[int]:
+    """Ids of the `count` rollouts that the expert is asked about."""
+    if stage.purpose in ("eval", "check"):
+        # In whole groups as far as they go: what is measured within a prompt needs its group.
+        return [r.pk for r in sampled(experiment, stage.step, Prompt.Split.EVAL)][:count]
+    pool = [r.pk for r in sampled(experiment, stage.step, Prompt.Split.TRAIN)]
+    proxy = experiment.proxies.order_by("-number")[0].digest
+    return select.choose(experiment.plan.strategy, pool, count, derive_seed(experiment.seed, stage.key), proxy)[:count]
+
+
+def sampled(experiment: Experiment, step: int, split: str) -> list[Rollout]:
+    """What was sampled at `step` from prompts of `split`, group by group, in the order of the experiment's prompts."""
+    stage = experiment.stages.get(key=f"sample-{step}")
+    order = {
+        prompt: i for i, prompt in enumerate(experiment.config["eval_prompts"] if split == Prompt.Split.EVAL else experiment.config["train_prompts"])
+    }
+    rows = Rollout.objects.filter(run=str(stage.job), step=step, prompt_id__in=order.keys()).select_related("prompt")
+    return sorted(rows, key=lambda r: (order[r.prompt_id], r.index))
+
+
+def traces(rollouts: Iterable[int], run: str = "", proxy: str = "") -> dict[int, list[float | None]]:
+    """The scores of the proxy's traces on each rollout, None for an unscored one; of one job and proxy version where these are given."""
+    scores: dict[int, list[float | None]] = {rollout: [] for rollout in rollouts}
+    rows = ProxyGrade.objects.filter(rollout_id__in=scores, **({"run": run} if run else {}), **({"proxy": proxy} if proxy else {}))
+    for rollout, score in rows.order_by("rollout_id", "sample").values_list("rollout_id", "score"):
+        scores[rollout].append(score)
+    return scores
+
+
+def outstanding(batch: Batch) -> int:
+    """Verdicts that are still to come."""
+    return querysets.outstanding(batch).count()
+
+
+def waiting(experiment: Experiment, stage: protocol.Ask, batch: Batch, coming: int) -> Progress:
+    """What is still to come of `batch`, in words."""
+    people = experiment.expert.kind == Expert.Kind.HUMAN
+    who = "Waiting for experts" if people else f"{experiment.expert.name} is judging"
+    verb, why = "is" if coming == 1 else "are", WHY[stage.purpose]
+    note = f"{who}: {coming} of {batch.items.count()} verdicts {verb} still to come before {why} step {stage.step}."
+    if people and (stuck := querysets.stranded(batch).count()):
+        note += f" Everybody on the panel has declined or judged {stuck} of these: add a member to {experiment.expert.name}, or close the batch."
+    failure = AuditEntry.objects.filter(target=f"batch:{batch.pk}", verb=FAILED).first()
+    if failure is not None:
+        note += f" It failed at {failure.at:%H:%M} UTC: {failure.data['error']}. It is asked again by itself."
+    return Progress(note=note, people=people)
+
+
+def verdicts(batch: Batch) -> list[Feedback]:
+    """The verdicts that count, one for each rollout that got one, in the order of the batch."""
+    return list(querysets.verdicts(batch).select_related("item__rollout__prompt"))
+
+
+def outcome(batch: Batch) -> protocol.Outcome:
+    """How many verdicts came, the mean score and its standard error over all scored rollouts; None where there is none."""
+    came = verdicts(batch)
+    scores = [f.score for f in came if f.score is not None]
+    error = stdev(scores) / sqrt(len(scores)) if len(scores) > 1 else None
+    return {"samples": len(came), "mean": fmean(scores) if scores else None, "error": error}
+
+
+def reward_batch(experiment: Experiment, stage: protocol.Train) -> Batch:
+    """The batch that the verdicts of RL on expert reward are recorded in, as they come."""
+    return annotation.select_batch(
+        key=f"{experiment.name}/{stage.key}",
+        title=f"{experiment.title}: reward from step {stage.start}",
+        domain=experiment.domain,
+        expert=experiment.expert,
+        purpose=Batch.Purpose.REWARD,
+        rollouts=[],
+        strategy="random",
+        seed=experiment.seed,
+        experiment=experiment.name,
+        note="RL asks the expert itself, about every rollout.",
+    )
+
+
+def judge(experiment: Experiment) -> dict[str, Any]:
+    """The expert as what a reward process loads. Raises `StageFailed` where a secret would end up in the job's folder."""
+    config = experts.judge_config(experiment.expert)
+    if experts.without_secrets(config["options"]) != config["options"]:
+        raise StageFailed(
+            f"The options of {experiment.expert.name} in settings.EXPERTS hold a secret, and a training job would write it into its folder.",
+            "Give it in an environment variable instead, then resume.",
+        )
+    return config

@@ -1,0 +1,125 @@
+"""What is measured when a stage ends, from rows alone: asked again, the numbers are the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from annotation.models import Batch, Prompt
+from grading import alignment
+from grading.alignment import Estimate
+from training import asking, protocol
+from training.learning import mean_of
+from training.models import Experiment, Measurement, ProxyVersion, Stage
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One number, and what it is of."""
+
+    name: str
+    estimate: Estimate
+    proxy: ProxyVersion | None = None
+    when: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What is known of the rollouts of one look at the eval split, one entry each: the prompt, the expert's score, the mean of the proxy's traces.
+
+    `traces` are the single scores, None where a trace had none; `contents` are the texts.
+    """
+
+    prompts: list[int]
+    expert: list[float | None]
+    proxy: list[float | None]
+    traces: list[list[float | None]]
+    contents: list[str]
+
+
+def look_at(batch: Batch, run: str = "", digest: str = "") -> Look:
+    """The verdicts of an eval or check batch beside the traces that proxy `digest` wrote in job `run`, where there are any."""
+    came = asking.verdicts(batch)
+    rollouts = [f.item.rollout for f in came]
+    traces = asking.traces([r.pk for r in rollouts], run, digest) if digest else {}
+    own = [traces.get(r.pk, []) for r in rollouts]
+    return Look([r.prompt_id for r in rollouts], [f.score for f in came], [mean_of(t) for t in own], own, [r.content for r in rollouts])
+
+
+def of(experiment: Experiment, row: Stage, stage: protocol.Stage) -> list[Measured]:
+    """What the end of this stage lets one measure: policy and proxy at a look, the new proxy after a realignment."""
+    if isinstance(stage, protocol.Ask) and stage.purpose in ("eval", "check") and row.batch is not None:
+        sample = experiment.stages.select_related("job").get(key=f"sample-{stage.step}")
+        proxy = experiment.proxies.get(digest=sample.arguments["graded_by"])
+        look = look_at(row.batch, str(sample.job), proxy.digest)
+        return [Measured("expert_reward", expert_reward(look)), *_of_proxy(look, proxy, "before"), *_unique(experiment, stage.step)]
+    if isinstance(stage, protocol.Ask):
+        return list(_unique(experiment, stage.step, Prompt.Split.TRAIN)) if row.batch is not None and not experiment.plan.evaluation else []
+    if isinstance(stage, protocol.Grade):
+        asked = experiment.stages.select_related("batch").get(key=f"ask-eval-{stage.step}")
+        if asked.batch is not None:
+            proxy = experiment.proxies.get(number=stage.number)
+            return list(_of_proxy(look_at(asked.batch, str(row.job), proxy.digest), proxy, "after"))
+    return []
+
+
+def expert_reward(look: Look) -> Estimate:
+    return alignment.mean_reward(look.expert, look.prompts)
+
+
+def agreement(look: Look) -> dict[str, Estimate]:
+    """How the proxy's scores go with the expert's, by name."""
+    return {
+        "alignment": alignment.alignment(look.expert, look.proxy, look.prompts),
+        "raw_correlation": alignment.raw_correlation(look.expert, look.proxy, look.prompts),
+        "predicted_gain": alignment.predicted_gain(look.expert, look.proxy, look.prompts),
+    }
+
+
+def proxy_reward(look: Look) -> Estimate:
+    return alignment.mean_reward(look.proxy, look.prompts)
+
+
+def unscored_rate(look: Look) -> Estimate:
+    """The share of the proxy's traces without a score, 0..1."""
+    flags = [(float(score is None), prompt) for prompt, traces in zip(look.prompts, look.traces, strict=True) for score in traces]
+    return alignment.mean_reward([flag for flag, _ in flags], [prompt for _, prompt in flags])
+
+
+def unique_share(contents: list[str]) -> float | None:
+    """The share of different texts among all, 0..1."""
+    return len(set(contents)) / len(contents) if contents else None
+
+
+def _of_proxy(look: Look, proxy: ProxyVersion, when: str) -> Iterator[Measured]:
+    if any(look.traces):
+        estimates = {"proxy_reward": proxy_reward(look), **agreement(look), "unscored_rate": unscored_rate(look)}
+        yield from (Measured(name, estimate, proxy, when) for name, estimate in estimates.items())
+
+
+def _unique(experiment: Experiment, step: int, split: str = Prompt.Split.EVAL) -> Iterator[Measured]:
+    contents = [rollout.content for rollout in asking.sampled(experiment, step, split)]
+    yield Measured("unique_rate", Estimate(unique_share(contents), samples=len(contents)))
+
+
+def store(row: Stage, measured: list[Measured]) -> None:
+    """Write the numbers as rows of the stage; those that are there already stay."""
+    step = row.arguments["step"] if "step" in row.arguments else row.arguments["stop"]
+    rows = [
+        Measurement(
+            experiment_id=row.experiment_id,
+            stage=row,
+            name=m.name,
+            step=step,
+            proxy=m.proxy,
+            when=m.when,
+            value=m.estimate.value,
+            low=m.estimate.low,
+            high=m.estimate.high,
+            samples=m.estimate.samples,
+            left_out=m.estimate.left_out,
+            note=m.estimate.note[:200],
+        )
+        for m in measured
+    ]
+    Measurement.objects.bulk_create(rows, ignore_conflicts=True)

@@ -1,0 +1,89 @@
+"""What is fixed when an experiment starts: the prompts, the domain's wording, the first checkpoint and the first proxy."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from annotation.experts import snapshot
+from annotation.models import Domain
+from training.choices import eval_prompts, train_prompts
+from training.errors import StageFailed
+from training.models import Checkpoint, Experiment, ProxyVersion
+from training.presets import Plan
+
+GRADER = "grading.graders.Grader"
+IN_PROCESS = "grading.models.transformers.TransformersModel"
+
+
+def freeze(experiment: Experiment) -> dict[str, Any]:
+    """The experiment's config with everything it will depend on, as it is now: later edits of the domain do not reach it."""
+    plan, domain = experiment.plan, experiment.domain
+    return {
+        "plan": plan.to_dict(),
+        "generation_prompt": domain.generation_prompt,
+        "grading_prompt": domain.grading_prompt,
+        "content_tag": domain.content_tag,
+        "format": trace_format(domain),
+        "expert": snapshot(experiment.expert),
+        "eval_prompts": eval_prompts(domain, plan.eval_prompts),
+        "train_prompts": train_prompts(domain, experiment.seed),
+    }
+
+
+def set_up(experiment: Experiment) -> None:
+    """The policy's checkpoint at step 0, and proxy version 1: the domain's own grading prompt on the proxy's model."""
+    path = experiment.proxy or experiment.policy
+    Checkpoint.objects.create(experiment=experiment, step=0, path=experiment.policy, digest=weights_digest(experiment.policy))
+    judge = proxy_judge(experiment, path)
+    ProxyVersion.objects.create(experiment=experiment, number=1, method="baseline", judge=judge, digest=judge_digest(judge, weights_digest(path)))
+
+
+def proxy_judge(experiment: Experiment, path: str) -> dict[str, Any]:
+    """A proxy as what a reward process loads: the frozen grading prompt, the model in folder `path`, and how it samples."""
+    plan: Plan = experiment.plan
+    return {
+        "backend": GRADER,
+        "options": {
+            "prompts": [experiment.config["grading_prompt"]],
+            "model": {"backend": IN_PROCESS, "options": {"path": path}},
+            "n": plan.proxy_n,
+            "sampling": {"temperature": plan.proxy_temperature, "max_tokens": plan.proxy_max_tokens},
+            "format": experiment.config["format"],
+        },
+    }
+
+
+def judge_path(proxy: ProxyVersion) -> str:
+    """The model folder of a proxy made by `proxy_judge`."""
+    path: str = proxy.judge["options"]["model"]["options"]["path"]
+    return path
+
+
+def judge_digest(judge: dict[str, Any], weights: str) -> str:
+    """SHA-256 over weights, prompts and sampling; where the weights lie does not matter."""
+    options = {key: value for key, value in judge["options"].items() if key != "model"}
+    return hashlib.sha256(json.dumps([judge["backend"], weights, options], sort_keys=True).encode()).hexdigest()
+
+
+def trace_format(domain: Domain) -> dict[str, Any]:
+    fmt = domain.trace_format
+    return {name: getattr(fmt, name) for name in ("critique_tag", "deliberation_tag", "score_tag", "score_min", "score_max")}
+
+
+def weights_digest(path: str) -> str:
+    """SHA-256 of the safetensors files of a model folder, in name order. Raises `StageFailed` if there are none to read."""
+    digest = hashlib.sha256()
+    try:
+        files = sorted(Path(path).glob("*.safetensors"))
+        for file in files:
+            with file.open("rb") as stream:
+                while block := stream.read(1 << 20):
+                    digest.update(block)
+    except OSError as exc:
+        raise StageFailed(f"The weights in {path} cannot be read: {exc}.", "Put the model folder back, then start again.") from exc
+    if not files:
+        raise StageFailed(f"There are no weights in {path}.", "Put the model folder back, then start again.")
+    return digest.hexdigest()

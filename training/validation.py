@@ -1,0 +1,196 @@
+"""Do wishes make an experiment? Every field that is wrong gets its own sentence."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+
+from annotation.models import Domain, Expert, Prompt
+from training import protocol
+from training.errors import InvalidExperiment
+from training.models import Experiment
+from training.presets import PRESETS, STRATEGIES, Plan
+
+POSITIVE = [
+    "steps",
+    "segment",
+    "per_prompt",
+    "proxy_n",
+    "proxy_max_tokens",
+    "variance_grades",
+    "prompts_per_step",
+    "learning_rate",
+    "policy_max_tokens",
+]
+POSITIVE += ["save_every", "epochs", "update_epochs", "distil_learning_rate", "distil_batch"]
+TYPES = {field.name: field.type for field in fields(Plan)}
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What a person filled in."""
+
+    name: str
+    title: str
+    domain: Domain | None
+    expert: Expert | None
+    preset: str
+    changes: dict[str, Any]
+    policy: str
+    proxy: str
+    seed: int
+    sample_budget: int | None
+
+
+def check(wishes: Wishes) -> tuple[Plan, dict[str, Any]]:
+    """The plan, and the values of the experiment's own fields. Raises `InvalidExperiment` with all that is wrong."""
+    errors: dict[str, str] = {}
+    plan = _plan(wishes, errors)
+    policy = wishes.policy or str(settings.POCKET_BASE)
+    _identity(wishes, errors)
+    _model("policy", policy, errors)
+    if wishes.proxy:
+        _model("proxy", wishes.proxy, errors)
+    if plan is not None:
+        _expert(wishes.expert, plan, errors)
+        _prompts(wishes.domain, plan, errors)
+    budget = _budget(wishes.sample_budget, plan, errors)
+    if errors or plan is None:
+        raise InvalidExperiment(errors)
+    title = wishes.title.strip() or wishes.name
+    return plan, {
+        "domain": wishes.domain,
+        "expert": wishes.expert,
+        "name": wishes.name,
+        "title": title,
+        "policy": policy,
+        "proxy": wishes.proxy,
+        "seed": wishes.seed,
+        "sample_budget": budget,
+    }
+
+
+def _identity(wishes: Wishes, errors: dict[str, str]) -> None:
+    if not re.fullmatch(r"[-a-zA-Z0-9_]{1,80}", wishes.name):
+        errors["name"] = "A name has 1 to 80 letters, digits, hyphens or underscores, and no spaces."
+    elif Experiment.objects.filter(name=wishes.name).exists():
+        errors["name"] = f"There is an experiment called {wishes.name!r} already; choose another name."
+    if len(wishes.title) > 160:
+        errors["title"] = "A title has at most 160 characters."
+    if not 0 <= wishes.seed < 2**31:
+        errors["seed"] = "A seed is a whole number from 0 to 2147483647."
+
+
+def _plan(wishes: Wishes, errors: dict[str, str]) -> Plan | None:
+    """None where there is not enough of a plan to check anything against."""
+    if wishes.preset and wishes.preset not in PRESETS:
+        errors["preset"] = f"There is no preset {wishes.preset!r}; there are {', '.join(PRESETS)}."
+        return None
+    base = PRESETS[wishes.preset].to_dict() if wishes.preset else {}
+    try:
+        plan = Plan.from_dict(base | wishes.changes)
+    except ValueError as exc:
+        errors["preset" if "lacks" in str(exc) else "plan"] = f"{str(exc)[0].upper()}{str(exc)[1:]}."
+        return None
+    before = len(errors)
+    _numbers(plan, errors)
+    if plan.protocol not in protocol.PROTOCOLS:
+        errors["protocol"] = f"There is no protocol {plan.protocol!r}; there are {', '.join(protocol.PROTOCOLS)}."
+    if plan.strategy not in dict(STRATEGIES):
+        errors["strategy"] = f"There is no selection strategy {plan.strategy!r}; there are {', '.join(dict(STRATEGIES))}."
+    return plan if len(errors) == before else None
+
+
+def _numbers(plan: Plan, errors: dict[str, str]) -> None:
+    """Every number on its own; how they go together once each of them makes sense."""
+    for name, kind in TYPES.items():
+        value = getattr(plan, name)
+        if kind != "str" and (problem := _number(name, value, kind)):
+            errors[name] = problem
+    if not errors:
+        errors |= {field: message for field, (wrong, message) in _together(plan).items() if wrong}
+
+
+def _number(name: str, value: Any, kind: Any) -> str:
+    whole = kind == "int"
+    if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
+        return f"This must be a {'whole ' if whole else ''}number, not {value!r}."
+    if value <= 0 and name in POSITIVE:
+        return f"This must be more than 0, not {value}."
+    return f"This cannot be negative, as {value} is." if value < 0 else ""
+
+
+def _together(plan: Plan) -> dict[str, tuple[bool, str]]:
+    full, variance = plan.protocol == "full-trace", plan.strategy == "max-variance"
+    return {
+        "group": (plan.group < 2, "A group needs at least 2 rollouts of a prompt: advantages are differences within it."),
+        "unscored_limit": (plan.unscored_limit > 1, "This is a share, from 0 to 1."),
+        "initial": (full and plan.initial == 0, "Distillation needs at least 1 expert sample before the first RL step."),
+        "eval_prompts": (
+            plan.protocol == "weak-proxy" and plan.evaluation == 0,
+            "The weak proxy is checked on eval prompts, so it needs at least 1 prompt with 1 rollout.",
+        ),
+        "variance_grades": (variance and plan.variance_grades < 2, "The spread of a proxy's grades needs at least 2 of them."),
+    }
+
+
+def _expert(expert: Expert | None, plan: Plan, errors: dict[str, str]) -> None:
+    if expert is None:
+        errors["expert"] = "Choose who gives the ground truth."
+    elif not expert.active:
+        errors["expert"] = f"{expert.name} is not active any more; choose another expert, or have an admin activate it."
+    elif plan.protocol == "ceiling" and expert.kind == Expert.Kind.HUMAN:
+        errors["expert"] = "RL on expert reward needs an expert that answers by itself: a language model or a program, not people."
+    elif expert.kind == Expert.Kind.HUMAN and not expert.members.exists():
+        errors["expert"] = f"Nobody is a member of {expert.name}, so nobody would ever answer; have an admin add people to it."
+    elif expert.kind != Expert.Kind.HUMAN and expert.backend not in settings.EXPERTS:
+        errors["expert"] = f"{expert.name} uses the backend {expert.backend!r}, which is not among settings.EXPERTS."
+
+
+def _prompts(domain: Domain | None, plan: Plan, errors: dict[str, str]) -> None:
+    if domain is None:
+        errors["domain"] = "Choose a domain."
+        return
+    train = Prompt.objects.filter(domain=domain, split=Prompt.Split.TRAIN).count()
+    evaluation = Prompt.objects.filter(domain=domain, split=Prompt.Split.EVAL).count()
+    pool = -(-max(plan.pool, plan.initial, plan.update) // plan.per_prompt)
+    if evaluation < plan.eval_prompts and plan.evaluation:
+        errors["eval_prompts"] = f"{plan.eval_prompts} eval prompts are asked for, and {domain.name} has {evaluation}. Import more, or ask for fewer."
+    if train < plan.prompts_per_step:
+        errors["prompts_per_step"] = f"A step uses {plan.prompts_per_step} train prompts, and {domain.name} has {train}. Import more, or use fewer."
+    elif plan.protocol == "full-trace" and train < pool:
+        errors["per_prompt"] = (
+            f"The pool would take {pool} train prompts, and {domain.name} has {train}. Take more rollouts of each, or a smaller pool."
+        )
+
+
+def _model(field: str, path: str, errors: dict[str, str]) -> None:
+    """A folder for from_pretrained: a config.json that says what it is, and weights."""
+    folder = Path(path)
+    if not folder.is_dir():
+        errors[field] = f"There is no folder {path}. Give the path of a model folder, such as one made by save_pretrained."
+    elif not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
+        errors[field] = f"{path} is no model folder: it needs a config.json and *.safetensors."
+    else:
+        try:
+            json.loads((folder / "config.json").read_text())
+        except (OSError, ValueError) as exc:
+            errors[field] = f"{path}/config.json cannot be read: {exc}."
+
+
+def _budget(budget: int | None, plan: Plan | None, errors: dict[str, str]) -> int:
+    if budget is not None and budget <= 0:
+        errors["sample_budget"] = f"A budget of {budget} asks the expert nothing; give at least 1."
+        return 0
+    if plan is None:
+        return budget or 0
+    least, all_of_it = protocol.least(plan), sum(protocol.estimate(plan).values())
+    if budget is not None and budget < least:
+        errors["sample_budget"] = f"{budget} expert samples are too few: up to the look after its first RL step, this plan needs {least}."
+    # A plan that never asks anybody (no eval prompts) still has a budget, as the row must.
+    return all_of_it or 1 if budget is None else budget
