@@ -1,0 +1,14 @@
+"""The pocket language and its expert load neither Django nor torch."""
+
+import subprocess
+import sys
+
+
+def test_the_expert_and_the_domain_need_neither_django_nor_torch():
+    code = "import sys, training.pocket.prompts, training.pocket.expert; print(sorted({'django', 'torch', 'transformers'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_training_the_base_needs_no_django():
+    code = "import sys, training.pocket.pretrain, training.pocket.evaluate; print('django' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "False"
