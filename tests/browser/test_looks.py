@@ -1,0 +1,108 @@
+"""Every page, light and dark, wide and as a phone: readable by everybody (axe), nothing beside the edge.
+
+SCREENSHOTS=folder leaves pictures there.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from annotation import actions
+from annotation.models import Rollout
+from tests.browser.conftest import SCREENS
+from tests.web import scenery
+
+pytestmark = pytest.mark.browser
+
+AXE = (Path(__file__).parent / "vendor" / "axe.min.js").read_text()
+WORDS = {
+    "critique": (
+        "The conceit is exact and the story trusts it: a ledger of small lies, broken by one true entry. Detail is chosen, not piled up "
+        "(paraffin, the slant of the hand, the egg). Paragraph three tells us what to feel and breaks the spell."
+    ),
+    "deliberation": "Strong idea and ending; one slack paragraph.",
+    "score": "78",
+}
+
+
+@pytest.fixture
+def addresses(scene, tmp_path) -> dict[str, tuple[str | None, str]]:
+    """Name -> who looks, and where."""
+    scenery.running(scene)
+    scenery.waiting(scene)
+    scenery.failed(scene, tmp_path / "train-0")
+    scenery.experiment(scene, "rosalind", "later", "Ceiling, for comparison", "pocket-ceiling", scene.program)
+    batch = scenery.ledger_batch(scene)
+    user = scene.people["edith"]
+    (done,) = actions.claim_next(user=user, batch=batch)
+    actions.submit_feedback(done.token, key="done", user=user, **WORDS)
+    (claim,) = actions.claim_next(user=user, batch=batch)
+    actions.save_draft(claim.token, user=user, **WORDS)
+    rollout = Rollout.objects.filter(run="stories/sample-0", proxy_grades__isnull=False).order_by("prompt_id", "index")[0]
+    return {
+        "sign-in": (None, "/sign-in/"),
+        "queue": ("edith", "/review/"),
+        "review": ("edith", f"/review/{claim.token}/"),
+        "submitted": ("edith", f"/review/{done.token}/"),
+        "finished": ("edith", f"/review/finished/{batch.pk}/"),
+        "guidelines": ("edith", "/review/guidelines/short-stories/"),
+        "missing": ("edith", "/nothing/"),
+        "no-role": ("olga", "/"),
+        "experiments": ("rosalind", "/experiments/"),
+        "experiment": ("rosalind", "/experiments/stories/"),
+        "waiting": ("rosalind", "/experiments/by-hand/"),
+        "failed": ("rosalind", "/experiments/broken/"),
+        "draft": ("rosalind", "/experiments/later/"),
+        "stop": ("rosalind", "/experiments/by-hand/stop/"),
+        "rollouts": ("rosalind", "/experiments/stories/rollouts/?step=0&purpose=eval"),
+        "rollout": ("rosalind", f"/experiments/stories/rollouts/{rollout.pk}/"),
+        "proxy": ("rosalind", "/experiments/stories/proxies/2/"),
+        "new": ("rosalind", "/experiments/new/"),
+    }
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_every_page_is_readable_and_fits(width, scheme, addresses, visitor):
+    problems = []
+    pages = {}
+    for name, (who, address) in addresses.items():
+        if who not in pages:
+            pages[who] = visitor(who, viewport={"width": width, "height": 900}, color_scheme=scheme, reduced_motion="reduce", bypass_csp=True)
+        page = pages[who]
+        page.goto(address)
+        page.wait_for_timeout(250 if "experiment" not in address else 500)
+        if SCREENS:
+            Path(SCREENS).mkdir(parents=True, exist_ok=True)
+            page.screenshot(path=f"{SCREENS}/{name}-{width}-{scheme}.png", full_page=True)
+        beside = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        if beside > 0:
+            problems.append(f"{name}: {beside} px beside the edge")
+        page.evaluate("for (const d of document.querySelectorAll('details')) d.open = true")
+        page.evaluate(AXE)
+        for found in page.evaluate("axe.run().then(result => result.violations)"):
+            problems += [f"{name}: {found['id']}: {node['html'][:120]} {node['failureSummary'][:200]}" for node in found["nodes"][:3]]
+    assert not problems, "\n".join(problems)
+
+
+@pytest.mark.parametrize("sheet", ["?", "g"])
+def test_the_sheets_of_the_review_page_are_readable(sheet, addresses, visitor):
+    page = visitor("edith", bypass_csp=True)
+    page.goto(addresses["review"][1])
+    page.locator("body").press(sheet)
+    page.get_by_role("dialog").wait_for()
+    page.evaluate(AXE)
+    assert page.evaluate("axe.run().then(result => result.violations.map(v => v.id))") == []
+
+
+def test_the_keyboard_reaches_the_content_first_and_focus_is_seen(addresses, visitor):
+    page = visitor("edith")
+    page.goto("/review/")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.closest('main') !== null")
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"

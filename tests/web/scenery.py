@@ -1,0 +1,332 @@
+"""People, texts and experiments in all states, for tests that look at pages. The numbers are made up; the rows are as the real parts write them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+from random import Random
+
+from django.contrib.auth.hashers import PBKDF2PasswordHasher
+from django.contrib.auth.models import Group, User
+from django.utils import timezone
+
+from annotation import actions as annotation
+from annotation import roles
+from annotation.models import Batch, Domain, Expert, Feedback, Prompt, Rollout
+from training import presets
+from training.domains import load_pocket
+from training.models import Checkpoint, Experiment, Job, Measurement, ProxyVersion, Stage, StepMetric
+from training.pocket.language import write_story
+
+PASSWORD = "a password for tests"
+GUIDELINES = """\
+Read the whole story before you write.
+
+- **Name what is there.** “The last line answers the first” teaches; “good ending” does not.
+- Judge the story against its task, not against your taste.
+- A story that breaks off gets at most 20.
+
+Use the whole scale: 50 is a story you would finish, 80 one you would pass on.
+"""
+HOSTILE = "<script>window.hacked = true</script><img src=x onerror='window.hacked = true'> & {{ 7|add:7 }}"
+LEDGER = """\
+Every keeper of Skarn light had written in the same ledger, and every keeper had lied in it. Odile found this out on her ninth night, when \
+she held the lamp close and saw that the entry for the fourteenth of March, 1911, had been scraped from the page with a knife and written \
+again in a hand that leaned the other way.
+
+“Wind north-west. All well.” She turned back a year, then ten. The scraped entries fell on no pattern she could name, but each of them ended \
+alike: all well, all well, in ink a shade younger than its neighbours.
+
+She told the supply boat. The boatman shrugged and counted out her paraffin. “They were tired men,” he said. “Tired men write what the \
+office wants.” But Odile knew, deep in her heart, that the sea itself was hiding a terrible secret.
+
+On the eleventh night the lamp went out at ten past two, and she sat beside it with the matches in her lap for as long as it takes to boil \
+an egg, listening. Then she lit it, and took up the pen, and looked for some time at the clean line waiting for her.
+
+Wind north-west, she wrote. Lamp dark four minutes. Nobody called.
+"""
+TASK = "Write an engaging, original short story of about 1,000 words. Suggested topic: the lighthouse ledger."
+
+
+@dataclass
+class Scenery:
+    """Who and what there is."""
+
+    people: dict[str, User] = field(default_factory=dict)
+    domain: Domain = field(default_factory=Domain)
+    panel: Expert = field(default_factory=Expert)
+    program: Expert = field(default_factory=Expert)
+
+
+@cache
+def password_hash() -> str:
+    """As the real site hashes it: the web server of the browser tests does not know the tests' quick hasher."""
+    hasher = PBKDF2PasswordHasher()
+    return hasher.encode(PASSWORD, hasher.salt())
+
+
+def people() -> dict[str, User]:
+    """One of each role, a second researcher and expert, and an outsider without any."""
+    wanted = {
+        "rosalind": roles.RESEARCHER,
+        "rahel": roles.RESEARCHER,
+        "edith": roles.EXPERT,
+        "emil": roles.EXPERT,
+        "olga": None,
+    }
+    made = {name: User.objects.create(username=name, password=password_hash()) for name in wanted}
+    for name, role in wanted.items():
+        if role:
+            made[name].groups.add(Group.objects.get_or_create(name=role)[0])
+    made["ada"] = User.objects.create(username="ada", password=password_hash(), is_superuser=True, is_staff=True)
+    return made
+
+
+def build() -> Scenery:
+    """People, the pocket domain with its prompts, a panel of two experts and the program."""
+    found = people()
+    domain, program = load_pocket()
+    Domain.objects.filter(pk=domain.pk).update(guidelines=GUIDELINES, score_anchors=["incoherent", "competent", "publishable"])
+    domain.refresh_from_db()
+    panel = Expert.objects.create(alias="panel", name="The panel", kind=Expert.Kind.HUMAN)
+    panel.members.set([found["edith"], found["emil"]])
+    return Scenery(found, domain, panel, program)
+
+
+def ledger_batch(scenery: Scenery, content: str = LEDGER, key: str = "ledger", title: str = "Ledger") -> Batch:
+    """Three long stories for the panel in a domain of their own."""
+    domain, _ = Domain.objects.get_or_create(
+        slug="short-stories",
+        defaults={
+            "name": "Short stories",
+            "generation_prompt": "Write a story about {TOPIC}.",
+            "grading_prompt": "Judge {CONTENT} against {INSTRUCTIONS}.",
+            "guidelines": GUIDELINES,
+            "score_anchors": ["incoherent", "competent", "publishable"],
+        },
+    )
+    prompt, _ = Prompt.objects.get_or_create(
+        domain=domain, digest="ledger", defaults={"split": "train", "text": TASK, "variables": {"TOPIC": "the lighthouse ledger"}}
+    )
+    rows = [{"prompt": prompt.pk, "step": 0, "index": i, "completion": content, "content": content} for i in range(3)]
+    annotation.record_rollouts(domain, key, rows)
+    return annotation.select_batch(
+        key=key,
+        title=title,
+        domain=domain,
+        expert=scenery.panel,
+        purpose="initial",
+        rollouts=list(Rollout.objects.filter(run=key).values_list("pk", flat=True)),
+        strategy="max-variance",
+        seed=1,
+        note="Chosen where the proxy is least sure.",
+    )
+
+
+def stories(scenery: Scenery, run: str, step: int, split: str, prompts: int, each: int, rng: Random, quality: float) -> list[Rollout]:
+    """Rollouts of `run`: as many prompts, `each` of each."""
+    rows = []
+    for prompt in Prompt.objects.filter(domain=scenery.domain, split=split)[:prompts]:
+        for index in range(each):
+            text = write_story(rng, prompt.variables["OBJECT"], prompt.variables["PLACE"], quality)
+            rows.append({"prompt": prompt.pk, "step": step, "index": index, "completion": text, "content": text, "tokens": len(text.split())})
+    annotation.record_rollouts(scenery.domain, run, rows)
+    return list(Rollout.objects.filter(run=run, step=step, prompt__split=split).select_related("prompt"))
+
+
+def judged(scenery: Scenery, experiment: Experiment, key: str, purpose: str, rollouts: list[Rollout], rng: Random, mean: float) -> Batch:
+    """A finished batch of the program's verdicts."""
+    batch = Batch.objects.create(
+        domain=scenery.domain, expert=experiment.expert, key=f"{experiment.name}/{key}", title=key, purpose=purpose, experiment=experiment.name
+    )
+    rows = []
+    for rollout in rollouts:
+        score = float(min(100, max(0, round(rng.gauss(mean, 14) / 2) * 2)))
+        verdict = {
+            "score": score,
+            "critique": "lantern kept 4, 4. Mia stays 4, 8. order slips 3, 11. flood half solved 5, 16.",
+            "deliberation": "33 of 50.",
+            "raw": "",
+        }
+        rows.append({"id": rollout.pk, **verdict})
+    annotation.record_reward_verdicts(batch, rows)
+    return annotation.close_batch(batch, reason="all verdicts are in")
+
+
+def experiment(scenery: Scenery, owner: str, name: str, title: str, preset: str, expert: Expert, **changes: object) -> Experiment:
+    """A draft whose plan is that of the preset."""
+    plan = presets.PRESETS[preset].with_changes(**changes)
+    return Experiment.objects.create(
+        name=name,
+        title=title,
+        domain=scenery.domain,
+        expert=expert,
+        policy="/models/pocket",
+        seed=11,
+        sample_budget=2816,
+        config={"plan": plan.to_dict()},
+        owner=scenery.people[owner],
+    )
+
+
+def running(scenery: Scenery, name: str = "stories", owner: str = "rosalind", looks: int = 3) -> Experiment:
+    """A full-trace distillation some way on: measured at `looks` steps, with proxies, jobs, RL metrics and rollouts with traces."""
+    rng = Random(5)
+    found = experiment(scenery, owner, name, "Stories, full-trace distillation", "pocket-full-trace", scenery.program)
+    begun = timezone.now() - timedelta(minutes=9)
+    Experiment.objects.filter(pk=found.pk).update(
+        state="running", note=f"RL on the policy with proxy v{looks + 1}: steps {30 * looks - 30} to {30 * looks}.", started=begun, created=begun
+    )
+    parent = ProxyVersion.objects.create(experiment=found, number=1, method="baseline", judge={}, digest="a1" * 32)
+    Checkpoint.objects.create(experiment=found, step=0, path="/models/pocket", digest="c0" * 32)
+    for round_ in range(looks):
+        parent = _round(scenery, found, round_, parent, rng, last=round_ == looks - 1)
+    for i, verb in enumerate(["created", "started"]):
+        from annotation.models import AuditEntry
+
+        AuditEntry.objects.create(actor=found.owner, verb=verb, target=f"experiment:{name}", at=begun + timedelta(seconds=4 * i))
+    found.refresh_from_db()
+    return found
+
+
+def _round(scenery: Scenery, found: Experiment, round_: int, parent: ProxyVersion, rng: Random, last: bool) -> ProxyVersion:
+    step, reward = 30 * round_, [47.0, 66.0, 78.0, 84.0][round_]
+    at = (found.started or found.created) + timedelta(minutes=2 * round_)
+    sample = _job(found, f"sample-{step}", "sample", at, 600)
+    rollouts = stories(scenery, str(sample), step, "eval", 12, 4, rng, 0.3 + 0.2 * round_)
+    pool = stories(scenery, str(sample), step, "train", 8, 4, rng, 0.3 + 0.2 * round_)
+    for rollout in rollouts[:24]:
+        rows = [
+            {
+                "id": rollout.pk,
+                "sample": i,
+                "score": rng.choice([60.0, 64.0, 66.0, 70.0, 72.0, 74.0, 78.0] * 8 + [None]),
+                "critique": "lantern kept 4, 4. order holds 9, 13.",
+                "deliberation": "35 of 50.",
+            }
+            for i in range(2)
+        ]
+        for row in rows:
+            if row["score"] is None:
+                row |= {"critique": "", "deliberation": "", "raw": "lantern kept 4, 4. order holds 9", "unscored_reason": "cut off before the score"}
+        annotation.record_proxy_grades(str(sample), parent.digest, rows)
+    look = judged(scenery, found, f"ask-eval-{step}", "eval", rollouts, rng, reward)
+    teach = judged(scenery, found, f"ask-teach-{step}", "initial" if step == 0 else "update", pool, rng, reward)
+    stage = Stage.objects.create(
+        experiment=found, number=10 * round_, kind="ask", key=f"ask-eval-{step}", arguments={"step": step}, outcome={}, batch=look
+    )
+    _measure(found, stage, step, parent, "expert_reward", reward, 2.8, proxy=False)
+    _measure(found, stage, step, parent, "proxy_reward", reward + rng.uniform(2, 8), 1.9, when="before")
+    _measure(found, stage, step, parent, "alignment", 0.44 + rng.uniform(-0.05, 0.05), 0.08, when="before")
+    _measure(found, stage, step, parent, "unscored_rate", 0.012, 0.006, when="before")
+    _measure(found, stage, step, parent, "unique_rate", 0.98, 0.0, proxy=False)
+    distil = _job(found, f"realign-{step}", "distil", at + timedelta(seconds=30), 120)
+    version = ProxyVersion.objects.create(
+        experiment=found,
+        number=parent.number + 1,
+        method="full-trace",
+        step=step,
+        judge={},
+        digest=f"{parent.number + 1:x}b" * 32,
+        parent=parent,
+        job=distil,
+    )
+    version.feedback.set(Feedback.objects.filter(item__batch=teach))
+    grade = Stage.objects.create(experiment=found, number=10 * round_ + 1, kind="grade", key=f"grade-{step}", arguments={"step": step}, outcome={})
+    _measure(found, grade, step, version, "alignment", 0.63 + rng.uniform(-0.03, 0.03), 0.06, when="after")
+    train = _job(found, f"train-{step}", "rl", at + timedelta(seconds=60), 30, done=12 if last else 30)
+    for n in range(1, (12 if last else 30) + 1):
+        StepMetric.objects.create(
+            experiment=found, job=train, step=step + n, data={"reward": reward + 0.55 * n + rng.gauss(0, 2), "unscored_rate": 0.01}
+        )
+    return version
+
+
+def _job(found: Experiment, key: str, kind: str, at: object, total: int, done: int | None = None) -> Job:
+    ended = None if done is not None and done < total else at + timedelta(seconds=25)
+    state = Job.State.DONE if ended else Job.State.RUNNING
+    progress = {"done": total if done is None else done, "total": total}
+    return Job.objects.create(experiment=found, key=key, kind=kind, folder=f"/nowhere/{key}", state=state, progress=progress, started=at, ended=ended)
+
+
+def _measure(
+    found: Experiment, stage: Stage, step: int, of: ProxyVersion, name: str, value: float, half: float, when: str = "", proxy: bool = True
+) -> None:
+    Measurement.objects.create(
+        experiment=found,
+        stage=stage,
+        name=name,
+        step=step,
+        proxy=of if proxy else None,
+        when=when,
+        value=value,
+        low=value - half,
+        high=value + half,
+        samples=480,
+    )
+
+
+def waiting(scenery: Scenery, name: str = "by-hand") -> tuple[Experiment, Batch]:
+    """An experiment that waits for the panel, and its batch of six."""
+    found = experiment(
+        scenery, "rosalind", name, "Stories, judged by the panel", "pocket-full-trace", scenery.panel, strategy="max-variance", initial=6
+    )
+    Experiment.objects.filter(pk=found.pk).update(
+        state="waiting", note="Waiting for the panel: 6 of 6 verdicts are still to come before the proxy is made for step 0.", started=timezone.now()
+    )
+    ProxyVersion.objects.create(experiment=found, number=1, method="baseline", judge={}, digest="a1" * 32)
+    sample = _job(found, "sample-0", "sample", timezone.now(), 48)
+    rollouts = stories(scenery, str(sample), 0, "train", 3, 4, Random(3), 0.5)
+    batch = annotation.select_batch(
+        key=f"{name}/ask-initial-0",
+        title=f"{found.title}: initial at step 0",
+        domain=scenery.domain,
+        expert=scenery.panel,
+        purpose="initial",
+        rollouts=[rollout.pk for rollout in rollouts[:6]],
+        strategy="max-variance",
+        experiment=name,
+        note="Chosen where the proxy is least sure.",
+    )
+    found.refresh_from_db()
+    return found, batch
+
+
+def failed(scenery: Scenery, folder: Path, name: str = "broken") -> Experiment:
+    """An experiment whose RL job failed, with a log."""
+    found = experiment(scenery, "rosalind", name, "Weak proxy, first try", "pocket-weak-proxy", scenery.program)
+    advice = "Give the proxy more tokens (Tokens of a trace), or start from a proxy that writes scores; then resume."
+    error = "62% of the rollouts of step 7 were unscored, and the plan allows 50%."
+    Experiment.objects.filter(pk=found.pk).update(state="failed", note=f"{error} {advice}", started=timezone.now() - timedelta(hours=3))
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "log.txt").write_text(
+        "step 6: reward 61.2, unscored 41%\nstep 7: reward 60.8, unscored 62%\nUnscoredLimit: 62% of the rollouts were unscored\n" + HOSTILE
+    )
+    Job.objects.create(
+        experiment=found,
+        key="train-0",
+        kind="rl",
+        folder=str(folder),
+        state="failed",
+        progress={"done": 7, "total": 20},
+        error=error,
+        result={"status": "failed", "error": error, "advice": advice},
+        started=timezone.now() - timedelta(hours=3),
+        ended=timezone.now() - timedelta(hours=2, minutes=54),
+    )
+    found.refresh_from_db()
+    return found
+
+
+def everything(folder: Path) -> Scenery:
+    """All of it: what the screenshots show."""
+    scenery = build()
+    running(scenery)
+    waiting(scenery)
+    failed(scenery, folder / "train-0")
+    experiment(scenery, "rosalind", "later", "Ceiling, for comparison", "pocket-ceiling", scenery.program)
+    experiment(scenery, "rahel", "hers", "Somebody else's", "pocket-full-trace", scenery.program)
+    ledger_batch(scenery)
+    return scenery

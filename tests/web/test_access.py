@@ -1,0 +1,132 @@
+"""Every address of the site, tried by everybody: what is not theirs is not there for them."""
+
+from __future__ import annotations
+
+import pytest
+from django.urls import URLPattern, get_resolver, reverse
+
+from annotation import actions
+from annotation.models import Rollout
+from tests.web import scenery
+
+PEOPLE = (None, "olga", "edith", "emil", "rosalind", "rahel", "ada")  # nobody, outsider, two experts, two researchers, admin
+# Status by person, in that order. "in" is a redirect to sign-in. The claim is Edith's; the experiments are Rosalind's.
+EVERYBODY = (200, 200, 200, 200, 200, 200, 200)
+SIGNED_IN = ("in", 200, 302, 302, 302, 302, 302)
+EXPERTS = ("in", 404, 200, 200, 404, 404, 200)
+PANEL = ("in", 404, 200, 200, 404, 404, 404)  # an admin sees the queue, but is not on the panel
+EDITH = ("in", 404, 200, 404, 404, 404, 404)
+RESEARCHERS = ("in", 404, 404, 404, 200, 200, 200)
+ROSALIND = ("in", 404, 404, 404, 200, 404, 200)
+
+
+def posts(row):
+    """The same people with a POST that works: a redirect instead of a page."""
+    return tuple(302 if status == 200 else status for status in row)
+
+
+MATRIX = {
+    "login": ("GET", (200, 302, 302, 302, 302, 302, 302)),
+    "logout": ("POST", (302,) * 7),
+    "home": ("GET", SIGNED_IN),
+    "queue": ("GET", EXPERTS),
+    "review-start": ("POST", posts(PANEL)),
+    "batch-finished": ("GET", PANEL),
+    "guidelines": ("GET", PANEL),
+    "review": ("GET", EDITH),
+    "review-draft": ("POST", EDITH),
+    "review-renew": ("POST", EDITH),
+    "review-skip": ("POST", posts(EDITH)),
+    "review-release": ("POST", posts(EDITH)),
+    "experiments": ("GET", RESEARCHERS),
+    "experiment-new": ("GET", RESEARCHERS),
+    "experiment-estimate": ("POST", RESEARCHERS),
+    "experiment": ("GET", ROSALIND),
+    "experiment-chart": ("GET", ROSALIND),
+    "experiment-start": ("POST", posts(ROSALIND)),
+    "experiment-pause": ("POST", posts(ROSALIND)),
+    "experiment-resume": ("POST", posts(ROSALIND)),
+    "experiment-stop": ("GET", ROSALIND),
+    "experiment-rollouts": ("GET", ROSALIND),
+    "rollout": ("GET", ROSALIND),
+    "proxy": ("GET", ROSALIND),
+}
+DATA = {"review-draft": {"critique": "words", "version": 0}, "review-skip": {"reason": "unreadable"}}
+
+
+@pytest.fixture
+def addresses(scene) -> dict[str, str]:
+    found, batch = scenery.waiting(scene)
+    (claim,) = actions.claim_next(user=scene.people["edith"], batch=batch)
+    DATA["review-start"] = {"batch": batch.pk}
+    words = {
+        "batch-finished": [batch.pk],
+        "guidelines": [scene.domain.slug],
+        "rollout": [found.name, Rollout.objects.filter(run=f"{found.name}/sample-0")[0].pk],
+        "proxy": [found.name, 1],
+    }
+    for name in MATRIX:
+        if name not in words:
+            words[name] = [claim.token] if name.startswith("review") and name != "review-start" else [found.name] if "experiment" in name else []
+    words |= {name: [] for name in ("experiments", "experiment-new", "experiment-estimate")}
+    return {name: reverse(name, args=words[name]) for name in MATRIX}
+
+
+def names_of_the_site() -> set[str | None]:
+    """The names of our own addresses: the admin's are Django's."""
+    found: set[str | None] = set()
+    for entry in get_resolver().url_patterns:
+        for pattern in getattr(entry, "url_patterns", [entry]):
+            if isinstance(pattern, URLPattern) and getattr(entry, "app_name", None) != "admin":
+                found.add(pattern.name)
+    return found
+
+
+def test_the_matrix_knows_every_address():
+    assert names_of_the_site() == set(MATRIX)
+
+
+@pytest.mark.parametrize("name", MATRIX)
+def test_each_address_is_there_for_whom_it_is(name, addresses, signed_in):
+    method, row = MATRIX[name]
+    seen = []
+    for person in PEOPLE:
+        client = signed_in(person)
+        answer = client.get(addresses[name]) if method == "GET" else client.post(addresses[name], DATA.get(name, {}))
+        to_sign_in = answer.status_code == 302 and answer["Location"].startswith("/sign-in/") and name != "logout"
+        seen.append("in" if to_sign_in else answer.status_code)
+    assert tuple(seen) == row
+
+
+def test_home_leads_to_where_one_works(signed_in):
+    where = {name: signed_in(name).get("/").headers.get("Location") for name in ("edith", "rosalind", "ada", "olga")}
+    assert where == {"edith": "/review/", "rosalind": "/experiments/", "ada": "/experiments/", "olga": None}
+
+
+def test_a_shared_experiment_is_seen_by_its_members(scene, signed_in):
+    found, _ = scenery.waiting(scene)
+    found.members.add(scene.people["rahel"])
+    assert signed_in("rahel").get(f"/experiments/{found.name}/").status_code == 200
+
+
+def test_a_member_who_leaves_the_panel_loses_the_text(scene, signed_in):
+    _, batch = scenery.waiting(scene)
+    (claim,) = actions.claim_next(user=scene.people["edith"], batch=batch)
+    scene.panel.members.remove(scene.people["edith"])
+    assert signed_in("edith").get(f"/review/{claim.token}/").status_code == 404
+
+
+@pytest.mark.parametrize("address", ["/review/start/", "/experiments/by-hand/pause/"])
+def test_what_changes_something_is_not_a_link(address, scene, signed_in):
+    scenery.waiting(scene)
+    assert signed_in("ada").get(address).status_code == 405
+
+
+def test_a_form_without_its_token_is_refused_in_the_same_style(scene):
+    from django.test import Client
+
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(scene.people["edith"], backend="django.contrib.auth.backends.ModelBackend")
+    answer = client.post("/review/start/", {"batch": 1})
+    assert answer.status_code == 403
+    assert "Please send that again" in answer.content.decode()

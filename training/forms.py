@@ -1,0 +1,144 @@
+"""The form of a new experiment. Whether its numbers make sense together is decided by `training.validation`, through `training.actions`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields as dataclass_fields
+from typing import Any
+
+from django import forms
+from django.conf import settings
+from django.db.models import Model
+from django.utils.text import slugify
+
+from annotation.models import Domain, Expert
+from training import actions, protocol
+from training.models import Experiment
+from training.plan_words import ADVANCED, MAIN, PROTOCOLS, WORDS
+from training.presets import PRESETS, STRATEGIES, Plan
+
+DEFAULT_PRESET = "pocket-full-trace"
+PLAN_TYPES = {field.name: str(field.type) for field in dataclass_fields(Plan)}
+OWN = ("title", "name", "domain", "expert", "strategy", "seed", "policy", "proxy")  # kept when another preset is chosen
+
+
+class ExpertChoice(forms.ModelChoiceField):
+    def label_from_instance(self, obj: Model) -> str:
+        return f"{obj} · people" if isinstance(obj, Expert) and obj.kind == Expert.Kind.HUMAN else str(obj)
+
+
+class ExperimentForm(forms.Form):
+    """An experiment's own fields, and one field for every number of its plan."""
+
+    preset = forms.ChoiceField(choices=[(name, name) for name in PRESETS], widget=forms.HiddenInput)
+    title = forms.CharField(max_length=160, error_messages={"required": "Give it a title, so that you find it again."})
+    name = forms.CharField(
+        max_length=80, required=False, label="Name in addresses", help_text="Letters, digits and hyphens. Empty: made from the title."
+    )
+    domain = forms.ModelChoiceField(Domain.objects.all(), empty_label=None, error_messages={"required": "Choose a domain."})
+    expert = ExpertChoice(Expert.objects.filter(active=True), empty_label=None, error_messages={"required": "Choose who gives the ground truth."})
+    strategy = forms.ChoiceField(choices=STRATEGIES, label="Ask the expert about texts chosen")
+    sample_budget = forms.IntegerField(required=False, label="Expert samples at most", help_text="Empty: what the plan needs.")
+    seed = forms.IntegerField(help_text="The same seed repeats the same choices.")
+    policy = forms.CharField(max_length=500, label="Policy", help_text="The model folder that RL starts from.")
+    proxy = forms.CharField(
+        max_length=500, required=False, label="Proxy", help_text="The model folder that the proxy starts from. Empty: the policy's."
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.label_suffix = ""
+        for name, (label, unit) in WORDS.items():
+            kind = forms.FloatField if PLAN_TYPES[name] == "float" else forms.IntegerField
+            widget = forms.NumberInput(attrs={"step": "any"})
+            self.fields[name] = kind(label=label, help_text=unit, widget=widget, error_messages={"required": "A number is needed here."})
+
+    @classmethod
+    def from_preset(cls, preset: str, typed: Mapping[str, str]) -> ExperimentForm:
+        """An unbound form with the preset's numbers, and what was `typed` in the fields that no preset touches."""
+        preset = preset if preset in PRESETS else DEFAULT_PRESET
+        plan = PRESETS[preset].to_dict()
+        initial = plan | {"preset": preset, "seed": 1, "policy": str(settings.POCKET_BASE)}
+        return cls(initial=initial | {name: typed[name] for name in OWN if name in typed})
+
+    @property
+    def chosen(self) -> str:
+        """The preset that the form stands on."""
+        value = self["preset"].value()
+        return value if value in PRESETS else DEFAULT_PRESET
+
+    def options(self) -> list[dict[str, Any]]:
+        """The presets, each with its title and what it does."""
+        return [
+            {"preset": name, "title": PROTOCOLS[plan.protocol][0], "words": PROTOCOLS[plan.protocol][1], "chosen": name == self.chosen}
+            for name, plan in PRESETS.items()
+        ]
+
+    def first_estimate(self) -> dict[str, Any]:
+        """The estimate before anything was sent: of the preset alone."""
+        return self.estimate() if self.is_bound else _estimate(PRESETS[self.chosen], None)
+
+    def main_fields(self) -> list[forms.BoundField]:
+        return [self[name] for name in MAIN]
+
+    def advanced_fields(self) -> list[tuple[str, list[forms.BoundField]]]:
+        return [(title, [self[name] for name in names]) for title, names in ADVANCED]
+
+    @property
+    def advanced_is_wrong(self) -> bool:
+        return any(name in self.errors for _, names in ADVANCED for name in (*names, "name", "proxy", "policy"))
+
+    def clean_name(self) -> str:
+        typed = self.cleaned_data["name"].strip()
+        return typed or free_name(self.cleaned_data.get("title", ""))
+
+    def changes(self) -> dict[str, Any]:
+        """The plan's fields as filled in."""
+        return {name: self.cleaned_data[name] for name in (*WORDS, "strategy") if self.cleaned_data.get(name) is not None}
+
+    def estimate(self) -> dict[str, Any]:
+        """Expert samples by purpose, in all, and the budget; an `error` instead where the numbers make no plan."""
+        wrong = [self[name].label for name in WORDS if name in self.errors]
+        if wrong:
+            return {"error": f"Cannot be counted yet: see {', '.join(map(str, wrong))}."}
+        return _estimate(Plan.from_dict(PRESETS[self.chosen].to_dict() | self.changes()), self.cleaned_data.get("sample_budget"))
+
+    def create(self, owner: Any) -> Experiment:
+        """Raises `InvalidExperiment`."""
+        data = self.cleaned_data
+        own = {key: data[key] for key in ("name", "title", "domain", "expert", "preset", "policy", "proxy", "seed", "sample_budget")}
+        return actions.create_experiment(owner=owner, actor=owner, changes=self.changes(), **own)
+
+    def take_errors(self, errors: Mapping[str, str]) -> None:
+        """Put each message beside its field."""
+        for name, message in errors.items():
+            self.add_error(name if name in self.fields and name != "preset" else None, message)
+
+
+class StopForm(forms.Form):
+    """Why an experiment is stopped."""
+
+    reason = forms.CharField(max_length=200, label="Why?", error_messages={"required": "Say why; it is kept with the experiment."})
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.label_suffix = ""
+
+
+def free_name(title: str) -> str:
+    """A name from the title that no experiment has yet."""
+    base = slugify(title)[:70] or "experiment"
+    name, number = base, 1
+    while Experiment.objects.filter(name=name).exists() or name == "new":
+        number += 1
+        name = f"{base}-{number}"
+    return name
+
+
+def _estimate(plan: Plan, budget: int | None) -> dict[str, Any]:
+    if min(plan.segment, plan.steps, plan.per_prompt) < 1 or plan.steps / plan.segment > 10_000:
+        return {"error": "Cannot be counted yet: steps, steps between looks and rollouts of each prompt must be at least 1."}
+    counts = protocol.estimate(plan)
+    purposes = {"initial": "to teach first", "update": "to teach again", "eval": "to measure", "check": "to check", "reward": "as reward in RL"}
+    parts = [{"purpose": purposes.get(name, name), "count": count} for name, count in counts.items()]
+    return {"parts": parts, "total": sum(counts.values()), "budget": budget}

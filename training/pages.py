@@ -1,0 +1,215 @@
+"""What the experiment pages show, read from the rows. Writes nothing."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from django.core.cache import cache
+from django.db.models import Avg, Count, Exists, Max, OuterRef, Q, QuerySet
+
+from annotation.models import AuditEntry, Batch, Feedback, Item, ProxyGrade, Rollout
+from grading.alignment import Estimate
+from training import jobs, report
+from training.budget import spent
+from training.models import Experiment, Job, Measurement, ProxyVersion, StepMetric
+
+JOB_WORDS = {"sample": "Sampling rollouts", "rl": "RL on the policy", "distil": "Distilling the proxy", "grade": "Grading by the proxy"}
+JOB_UNITS = {"sample": "rollouts", "rl": "RL steps", "distil": "training steps", "grade": "rollouts"}
+METHODS = {"baseline": "the domain's grading prompt, untaught", "full-trace": "full-trace distillation"}
+
+
+@dataclass(slots=True)
+class Round:
+    """What was measured at one step of the policy. Alignment is that of the proxy before and after the realignment there."""
+
+    step: int
+    measured: dict[str, Measurement] = field(default_factory=dict)
+    learnt: int = 0
+    proxy: ProxyVersion | None = None  # made here
+
+
+def rounds(experiment: Experiment) -> list[Round]:
+    """One per step at which something was measured or learnt, in order."""
+    found: dict[int, Round] = {}
+    for row in experiment.measurements.order_by("id"):
+        at = found.setdefault(row.step, Round(row.step))
+        name = f"{row.name}_after" if row.when == "after" else row.name
+        at.measured[name] = row
+    for proxy in proxies(experiment):
+        if proxy.number > 1:
+            at = found.setdefault(proxy.step, Round(proxy.step))
+            at.proxy, at.learnt = proxy, proxy.learnt  # type: ignore[attr-defined]
+    return [found[step] for step in sorted(found)]
+
+
+def proxies(experiment: Experiment) -> QuerySet[ProxyVersion]:
+    """The versions, each with `learnt`: how many verdicts it was made from."""
+    return experiment.proxies.annotate(learnt=Count("feedback")).select_related("parent")
+
+
+def alignment(experiment: Experiment) -> Measurement | None:
+    """The newest alignment that is known of the newest proxy that has one."""
+    return (
+        experiment.measurements.filter(name="alignment", value__isnull=False)
+        .select_related("proxy")
+        .order_by("-proxy__number", "-step", "-id")
+        .first()
+    )
+
+
+def recovered(experiment: Experiment) -> Estimate:
+    """PGR as `training.report` computes it, against the domain's latest ceiling."""
+    # A bootstrap takes too long for every refresh, and its result changes only when something was measured.
+    newest = Measurement.objects.filter(experiment__domain=experiment.domain_id).aggregate(newest=Max("id"))["newest"]
+    key = f"recovered-{experiment.pk}-{experiment.state}-{newest}"
+    found = cache.get(key)
+    if found is None:
+        found = asdict(report.recovered(experiment))
+        cache.set(key, found, 3600)
+    return Estimate(**found)
+
+
+def unscored(experiment: Experiment) -> tuple[float | None, int]:
+    """Share of unscored traces among the proxies' grades so far, and of how many."""
+    grades = ProxyGrade.objects.filter(run__in=runs(experiment))
+    counts = grades.aggregate(total=Count("pk"), bad=Count("pk", filter=Q(score=None)))
+    return (counts["bad"] / counts["total"] if counts["total"] else None), counts["total"]
+
+
+def samples(experiment: Experiment) -> dict[str, Any]:
+    """Expert samples: in all, the budget, and by purpose in the words of the pages."""
+    by_purpose = spent(experiment)
+    words = dict(Batch.Purpose.choices)
+    order = list(words)
+    parts = [{"purpose": words[key], "count": n} for key, n in sorted(by_purpose.items(), key=lambda pair: order.index(pair[0]))]
+    return {"total": sum(by_purpose.values()), "budget": experiment.sample_budget, "parts": parts}
+
+
+def waiting_batches(experiment: Experiment) -> QuerySet[Batch]:
+    """Open batches that people have to answer, with `total` and `done` items."""
+    asked = Batch.objects.filter(experiment=experiment.name, closed=None, expert__kind="human")
+    live = ~Q(items__state=Item.State.CANCELLED)
+    return asked.annotate(total=Count("items", filter=live), done=Count("items", filter=Q(items__state=Item.State.DONE)))
+
+
+def chart(experiment: Experiment) -> dict[str, Any]:
+    """Columns for the chart over RL steps: expert and proxy reward on the eval split with 95% bounds, reward in training, realignments."""
+    measured: dict[str, dict[int, Measurement]] = defaultdict(dict)
+    for row in experiment.measurements.filter(name__in=["expert_reward", "proxy_reward"]).exclude(when="after").order_by("id"):
+        measured[row.name][row.step] = row
+    training = {metric.step: metric.data.get("reward") for metric in StepMetric.objects.filter(experiment=experiment)}
+    steps = sorted({*training, *(step for rows in measured.values() for step in rows)})
+
+    def column(name: str, part: str) -> list[float | None]:
+        return [getattr(measured[name].get(step), part, None) for step in steps]
+
+    return {
+        "steps": steps,
+        "expert": column("expert_reward", "value"),
+        "expert_low": column("expert_reward", "low"),
+        "expert_high": column("expert_reward", "high"),
+        "proxy": column("proxy_reward", "value"),
+        "training": [training.get(step) for step in steps],
+        "training_by": "expert" if experiment.plan.protocol == "ceiling" else "proxy",
+        "range": [experiment.domain.score_min, experiment.domain.score_max],
+        "last": experiment.plan.steps,
+        "realigned": [{"step": proxy.step, "label": f"v{proxy.number}"} for proxy in experiment.proxies.filter(number__gt=1)],
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class JobRow:
+    job: Job
+    log: str
+
+    @property
+    def words(self) -> str:
+        return JOB_WORDS[self.job.kind]
+
+    @property
+    def units(self) -> str:
+        return JOB_UNITS[self.job.kind]
+
+    @property
+    def done(self) -> int:
+        return self.job.progress.get("done", 0)
+
+    @property
+    def total(self) -> int:
+        return self.job.progress.get("total", 0)
+
+    @property
+    def seconds(self) -> float | None:
+        """From the first start to the end; None while it has not ended."""
+        job = self.job
+        return (job.ended - job.started).total_seconds() if job.started and job.ended else None
+
+    @property
+    def advice(self) -> str:
+        return self.job.result.get("advice", "")
+
+
+def job_rows(experiment: Experiment) -> list[JobRow]:
+    """All jobs, the newest first; the log's tail of those that failed."""
+    return [JobRow(job, jobs.log_tail(job) if job.state == Job.State.FAILED else "") for job in experiment.jobs.order_by("-id")]
+
+
+def history(experiment: Experiment, limit: int = 30) -> QuerySet[AuditEntry]:
+    return AuditEntry.objects.filter(target=f"experiment:{experiment.name}").select_related("actor")[:limit]
+
+
+def runs(experiment: Experiment) -> list[str]:
+    """Names under which the experiment's jobs recorded rollouts and grades."""
+    return [f"{experiment.name}/{key}" for key in experiment.jobs.values_list("key", flat=True)]
+
+
+def rollouts(experiment: Experiment, step: int | None = None, purpose: str = "") -> QuerySet[Rollout]:
+    """The experiment's rollouts, newest step first, with `expert_score` and `proxy_score` (mean over traces).
+
+    `purpose` is one of a batch, or "training" for those that no expert was asked about.
+    """
+    found = Rollout.objects.filter(run__in=runs(experiment)).select_related("prompt")
+    if step is not None:
+        found = found.filter(step=step)
+    asked = Item.objects.filter(rollout=OuterRef("pk"), batch__experiment=experiment.name)
+    if purpose == "training":
+        found = found.filter(~Exists(asked))
+    elif purpose:
+        found = found.filter(Exists(asked.filter(batch__purpose=purpose)))
+    return found.order_by("-step", "prompt_id", "index")
+
+
+def with_scores(experiment: Experiment, page: list[Rollout]) -> list[dict[str, Any]]:
+    """The rollouts of one page with the expert's score (None: unscored) and the mean of the proxies' traces."""
+    ids = [rollout.pk for rollout in page]
+    verdicts = Feedback.objects.filter(item__rollout__in=ids, item__batch__experiment=experiment.name, current=True, counted=True)
+    expert = {row.item.rollout_id: row for row in verdicts.select_related("item", "item__batch")}
+    grades = ProxyGrade.objects.filter(rollout__in=ids, run__in=runs(experiment)).order_by().values("rollout")
+    proxy = {row["rollout"]: row["mean"] for row in grades.annotate(mean=Avg("score"))}
+    return [{"rollout": rollout, "verdict": expert.get(rollout.pk), "proxy": proxy.get(rollout.pk)} for rollout in page]
+
+
+def traces(experiment: Experiment, rollout: Rollout) -> list[dict[str, Any]]:
+    """The proxies' grades on one rollout: for each version its number, mean score and single traces."""
+    numbers = {proxy.digest: proxy for proxy in experiment.proxies.order_by("-number")}
+    grouped: dict[str, list[ProxyGrade]] = defaultdict(list)
+    for grade in rollout.proxy_grades.filter(run__in=runs(experiment)):
+        grouped[grade.proxy].append(grade)
+    rows = []
+    for digest, grades in grouped.items():
+        scores = [grade.score for grade in grades if grade.score is not None]
+        rows.append({"proxy": numbers.get(digest), "grades": grades, "mean": sum(scores) / len(scores) if scores else None})
+    return sorted(rows, key=lambda row: row["proxy"].number if row["proxy"] else 0)
+
+
+def verdicts(experiment: Experiment, rollout: Rollout) -> QuerySet[Feedback]:
+    """What experts said of one rollout in this experiment; corrections and extra verdicts too."""
+    found = Feedback.objects.filter(item__rollout=rollout, item__batch__experiment=experiment.name)
+    return found.select_related("expert", "author", "item__batch").order_by("id")
+
+
+def last_reward(experiment: Experiment) -> Measurement | None:
+    """The newest expert reward on the eval split."""
+    return experiment.measurements.filter(name="expert_reward", value__isnull=False).order_by("-step", "-id").first()

@@ -1,0 +1,182 @@
+"""The researcher's pages. Everything that changes a row goes through `training.actions`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.core.paginator import Paginator
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from annotation import roles
+from annotation.models import Batch, Rollout
+from training import actions, pages
+from training.errors import ExperimentError, InvalidExperiment
+from training.forms import ExperimentForm, StopForm
+from training.models import Experiment
+from training.presets import PRESETS
+
+PER_PAGE = 25
+RECENT_JOBS = 6
+
+
+def researcher_only(view: Any) -> Any:
+    """Sign-in for the anonymous, 404 for whoever runs no experiments."""
+
+    @login_required
+    @never_cache
+    def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        if not roles.is_researcher(request.user):
+            raise Http404
+        return view(request, *args, **kwargs)
+
+    return guarded
+
+
+def _visible(request: HttpRequest, slug: str) -> Experiment:
+    return get_object_or_404(actions.visible_to(request.user).select_related("domain", "expert", "owner"), name=slug)
+
+
+@researcher_only
+@require_GET
+def experiments(request: HttpRequest) -> HttpResponse:
+    found = actions.visible_to(request.user).select_related("domain", "expert", "owner")
+    page = Paginator(found, PER_PAGE).get_page(request.GET.get("page"))
+    rows = [{"experiment": experiment, "samples": pages.samples(experiment)["total"], "reward": pages.last_reward(experiment)} for experiment in page]
+    return render(request, "training/experiments.html", {"page": page, "rows": rows})
+
+
+@researcher_only
+@require_GET
+def experiment(request: HttpRequest, slug: str) -> HttpResponse:
+    found = _visible(request, slug)
+    share, traces = pages.unscored(found)
+    context = {
+        "experiment": found,
+        "plan": found.plan,
+        "waiting": pages.waiting_batches(found),
+        "samples": pages.samples(found),
+        "recovered": pages.recovered(found),
+        "alignment": pages.alignment(found),
+        "unscored": share,
+        "traces": traces,
+        "rounds": pages.rounds(found),
+        "proxies": pages.proxies(found),
+        "methods": pages.METHODS,
+        "jobs": pages.job_rows(found),
+        "recent": RECENT_JOBS,
+        "older": -RECENT_JOBS,
+        "history": pages.history(found),
+        "is_active": found.state in Experiment.ACTIVE,
+    }
+    return render(request, "training/experiment.html", context)
+
+
+@researcher_only
+@require_GET
+def chart(request: HttpRequest, slug: str) -> HttpResponse:
+    return JsonResponse(pages.chart(_visible(request, slug)))
+
+
+@researcher_only
+@require_POST
+def act(request: HttpRequest, slug: str, verb: str) -> HttpResponse:
+    """Start, pause or resume."""
+    found = _visible(request, slug)
+    try:
+        {"start": actions.start, "pause": actions.pause, "resume": actions.resume}[verb](found, actor=request.user)
+    except ExperimentError as exc:
+        messages.error(request, getattr(exc, "note", str(exc)))
+    return redirect("experiment", slug)
+
+
+@researcher_only
+@require_http_methods(["GET", "HEAD", "POST"])
+def stop(request: HttpRequest, slug: str) -> HttpResponse:
+    """Asks before it stops: a stopped experiment cannot go on."""
+    found = _visible(request, slug)
+    form = StopForm(request.POST if request.method == "POST" else None)
+    if request.method == "POST" and form.is_valid():
+        try:
+            actions.stop(found, reason=form.cleaned_data["reason"], actor=request.user)
+        except ExperimentError as exc:
+            messages.error(request, str(exc))
+        return redirect("experiment", slug)
+    return render(request, "training/stop.html", {"experiment": found, "form": form}, status=422 if form.errors else 200)
+
+
+@researcher_only
+@require_GET
+def rollouts(request: HttpRequest, slug: str) -> HttpResponse:
+    found = _visible(request, slug)
+    asked_step, purpose = request.GET.get("step", ""), request.GET.get("purpose", "")
+    step = int(asked_step) if asked_step.isdecimal() and len(asked_step) < 9 else None
+    purposes = [*Batch.Purpose.choices, ("training", "training only")]
+    purpose = purpose if purpose in dict(purposes) else ""
+    page = Paginator(pages.rollouts(found, step, purpose), PER_PAGE).get_page(request.GET.get("page"))
+    steps = Rollout.objects.filter(run__in=pages.runs(found)).order_by("step").values_list("step", flat=True).distinct()
+    context = {"experiment": found, "page": page, "rows": pages.with_scores(found, list(page)), "steps": steps, "step": step, "purposes": purposes}
+    return render(request, "training/rollouts.html", context | {"purpose": purpose})
+
+
+@researcher_only
+@require_GET
+def rollout(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+    found = _visible(request, slug)
+    row = get_object_or_404(Rollout.objects.filter(run__in=pages.runs(found)).select_related("prompt"), pk=pk)
+    context = {"experiment": found, "rollout": row, "traces": pages.traces(found, row), "verdicts": pages.verdicts(found, row)}
+    return render(request, "training/rollout.html", context)
+
+
+@researcher_only
+@require_GET
+def proxy(request: HttpRequest, slug: str, number: int) -> HttpResponse:
+    """One version of the proxy and the verdicts that it learnt from."""
+    found = _visible(request, slug)
+    version = get_object_or_404(pages.proxies(found), number=number)
+    learnt = version.feedback.select_related("item__rollout__prompt", "author", "expert").order_by("id")
+    page = Paginator(learnt, PER_PAGE).get_page(request.GET.get("page"))
+    return render(
+        request,
+        "training/proxy.html",
+        {"experiment": found, "proxy": version, "page": page, "method": pages.METHODS.get(version.method, version.method)},
+    )
+
+
+@researcher_only
+@require_http_methods(["GET", "HEAD", "POST"])
+def new(request: HttpRequest) -> HttpResponse:
+    """The form of a new experiment; choosing a preset fills in its numbers and keeps what was typed elsewhere."""
+    if request.method != "POST":
+        form = ExperimentForm.from_preset(request.GET.get("preset", ""), request.GET)
+        return render(request, "training/new.html", {"form": form, "presets": PRESETS})
+    form = ExperimentForm(request.POST)
+    if form.is_valid():
+        try:
+            made = form.create(request.user)
+        except InvalidExperiment as exc:
+            form.take_errors(exc.errors)
+        else:
+            return _begin(request, made) if "start" in request.POST else redirect("experiment", made.name)
+    return render(request, "training/new.html", {"form": form, "presets": PRESETS}, status=422)
+
+
+def _begin(request: HttpRequest, made: Experiment) -> HttpResponse:
+    try:
+        actions.start(made, actor=request.user)
+    except ExperimentError as exc:
+        messages.error(request, getattr(exc, "note", str(exc)))
+    return redirect("experiment", made.name)
+
+
+@researcher_only
+@require_POST
+def estimate(request: HttpRequest) -> HttpResponse:
+    """How many expert samples the numbers in the form would take, as a fragment."""
+    form = ExperimentForm(request.POST)
+    form.is_valid()
+    return render(request, "training/_estimate.html", {"estimate": form.estimate()})
