@@ -120,7 +120,7 @@ POCKET_BASE = BASE_DIR / "training" / "pocket" / "base"
 JOBS_DIR = env.path("TOUCHSTONE_JOBS", HOME / "jobs")
 # The package whose modules sample, rl, distil and grade carry out job folders, each as a process: python -m PACKAGE.KIND FOLDER.
 TRAINING_ENGINE = env.text("TOUCHSTONE_ENGINE") or "training.engine"
-TRAINING_SLOTS = env.whole("TOUCHSTONE_TRAINING_SLOTS", 3, least=1, most=64)
+TRAINING_SLOTS = env.whole("TOUCHSTONE_TRAINING_SLOTS", 2, least=1, most=64)
 
 # People --------------------------------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from typing import Any
 from annotation.experts import snapshot
 from annotation.models import Domain
 from training.choices import eval_prompts, train_prompts
+from training.engine import artifacts
 from training.errors import StageFailed
 from training.models import Checkpoint, Experiment, ProxyVersion
 from training.presets import Plan
@@ -74,16 +75,8 @@ def trace_format(domain: Domain) -> dict[str, Any]:
 
 
 def weights_digest(path: str) -> str:
-    """SHA-256 of the safetensors files of a model folder, in name order. Raises `StageFailed` if there are none to read."""
-    digest = hashlib.sha256()
+    """The digest of a model folder's weights, as jobs report it. Raises `StageFailed` where they cannot be read."""
     try:
-        files = sorted(Path(path).glob("*.safetensors"))
-        for file in files:
-            with file.open("rb") as stream:
-                while block := stream.read(1 << 20):
-                    digest.update(block)
-    except OSError as exc:
+        return artifacts.digest(Path(path))
+    except (OSError, ValueError) as exc:
         raise StageFailed(f"The weights in {path} cannot be read: {exc}.", "Put the model folder back, then start again.") from exc
-    if not files:
-        raise StageFailed(f"There are no weights in {path}.", "Put the model folder back, then start again.")
-    return digest.hexdigest()

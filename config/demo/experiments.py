@@ -22,19 +22,26 @@ BY_HAND = "demo-by-hand"
 
 
 def begin(domain: Domain, expert: Expert) -> list[Experiment]:
-    """The demo's experiments, made and started where they are not; one that failed or was paused goes on."""
+    """The demo's experiments, made where they are not; one that failed or was paused goes on. `start_next` starts them."""
     owner = User.objects.get(username="researcher1")
     begun = []
     for name, (preset, title) in EXPERIMENTS.items():
         experiment = Experiment.objects.filter(name=name).first()
         if experiment is None:
             experiment = actions.create_experiment(name=name, title=title, owner=owner, domain=domain, expert=expert, preset=preset)
-        if experiment.state == Experiment.State.DRAFT:
-            actions.start(experiment, actor=owner)
         elif experiment.state in (Experiment.State.FAILED, Experiment.State.PAUSED):
             actions.resume(experiment, actor=owner)
         begun.append(experiment)
     return begun
+
+
+def start_next(at_once: int) -> None:
+    """Start experiments of the demo until `at_once` of them run. More than there are cores would only slow the longest down."""
+    rows = {experiment.name: experiment for experiment in Experiment.objects.filter(name__in=EXPERIMENTS).select_related("owner")}
+    free = at_once - sum(experiment.state in Experiment.ACTIVE for experiment in rows.values())
+    drafts = [rows[name] for name in EXPERIMENTS if name in rows and rows[name].state == Experiment.State.DRAFT]
+    for experiment in drafts[: max(0, free)]:
+        actions.start(experiment, actor=experiment.owner)
 
 
 def offer_by_hand(panel: Expert, count: int = 4) -> Batch | None:

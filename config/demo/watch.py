@@ -18,7 +18,7 @@ LOOK_SECONDS = 1.0
 
 
 def watch(names: list[str], console: Console, meanwhile: Callable[[], None]) -> list[Experiment]:
-    """Show the experiments until none of them is running. `meanwhile` is called at every look. Returns their rows."""
+    """Show the experiments until none of them is running or yet to start. `meanwhile` is called at every look. Returns their rows."""
     told: set[int] = set(Stage.objects.filter(experiment__name__in=names, ended__isnull=False).values_list("pk", flat=True))
     if told:
         console.print(f"Going on after {len(told)} stages.")
@@ -45,7 +45,7 @@ def watch(names: list[str], console: Console, meanwhile: Callable[[], None]) -> 
                 console.print(f"The database does not answer ({' '.join(str(exc).split())[:120]}); looking again.")
                 connection.close()
                 experiments = []
-            if experiments and not any(experiment.state in Experiment.ACTIVE for experiment in experiments):
+            if experiments and not any(experiment.state in (State.DRAFT, *Experiment.ACTIVE) for experiment in experiments):
                 return experiments
             time.sleep(LOOK_SECONDS)
 

@@ -49,6 +49,10 @@ def test_the_pocket_domain_is_loaded_once_and_edits_stay() -> None:
     assert (again.pk, again.guidelines, again.prompts.count()) == (domain.pk, "Ours.", 650)
 
 
+def states() -> dict[str, str]:
+    return dict(Experiment.objects.values_list("name", "state"))
+
+
 def test_experiments_begin_once_and_go_on_after_a_pause() -> None:
     people.make_people()
     begun = experiments.begin(*load_pocket())
@@ -57,9 +61,21 @@ def test_experiments_begin_once_and_go_on_after_a_pause() -> None:
         ("demo-ceiling", "ceiling"),
         ("demo-weak-proxy", "weak-proxy"),
     ]
+    experiments.start_next(2)
     Experiment.objects.filter(name="demo-ceiling").update(state=Experiment.State.PAUSED)
     assert [e.pk for e in experiments.begin(*load_pocket())] == [e.pk for e in begun]
-    assert set(Experiment.objects.values_list("state", flat=True)) == {Experiment.State.RUNNING}
+    assert states() == {"demo-full-trace": "running", "demo-ceiling": "running", "demo-weak-proxy": "draft"}
+
+
+def test_the_next_experiment_starts_when_one_has_ended() -> None:
+    people.make_people()
+    experiments.begin(*load_pocket())
+    for _ in range(2):  # asked again, nothing more starts
+        experiments.start_next(2)
+        assert states() == {"demo-full-trace": "running", "demo-ceiling": "running", "demo-weak-proxy": "draft"}
+    Experiment.objects.filter(name="demo-ceiling").update(state=Experiment.State.DONE)
+    experiments.start_next(2)
+    assert states() == {"demo-full-trace": "running", "demo-ceiling": "done", "demo-weak-proxy": "running"}
 
 
 def test_nothing_is_offered_by_hand_before_there_are_rollouts() -> None:

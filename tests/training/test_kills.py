@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -91,7 +93,7 @@ def test_killed_at_every_boundary_it_ends_as_if_undisturbed(driver, make, run, p
             kills += 1
         time.sleep(0.005)
     experiment.refresh_from_db()
-    assert (experiment.state, process.returncode) == (Experiment.State.DONE, 0), experiment.note
+    assert experiment.state == Experiment.State.DONE, experiment.note  # the last kill may have hit a process that was done
     assert kills >= 5
     assert trace(experiment) == trace(undisturbed)
     assert not Batch.objects.filter(closed=None).exists()
@@ -119,16 +121,39 @@ def worker(env) -> Iterator[Callable[[], subprocess.Popen]]:
         kill_group(process)
 
 
+@pytest.fixture
+def web(env) -> Iterator[Callable[[], subprocess.Popen]]:
+    """Starts the web process, in a process group of its own, and waits until it answers."""
+    started: list[subprocess.Popen] = []
+
+    def start() -> subprocess.Popen:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        command = [sys.executable, "-m", "uvicorn", "config.asgi:application", "--port", str(port), "--log-level", "warning"]
+        started.append(subprocess.Popen(command, cwd=django_settings.BASE_DIR, env=env, start_new_session=True))
+        for _ in range(300):
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as page:
+                assert page.status == 200
+                return started[-1]
+            time.sleep(0.1)
+        raise AssertionError("the web process does not answer")
+
+    yield start
+    for process in started:
+        kill_group(process)
+
+
 def kill_group(process: subprocess.Popen) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
 
-def test_workers_carry_it_and_one_that_is_killed_is_replaced(worker, make, run, settings) -> None:
+def test_workers_carry_it_and_whatever_is_killed_is_replaced(worker, web, make, run) -> None:
     undisturbed = run(name="undisturbed")
     experiment = actions.start(make())
-    process = worker()
+    process, server = worker(), web()
     killed: set[str] = set()
     deadline = time.monotonic() + 240
     while experiment.state in (*Experiment.ACTIVE, Experiment.State.DRAFT):
@@ -136,8 +161,10 @@ def test_workers_carry_it_and_one_that_is_killed_is_replaced(worker, make, run, 
         kinds = set(experiment.jobs.filter(state=Job.State.RUNNING, attempts__gte=1).values_list("kind", flat=True)) & {"rl", "distil"}
         if fresh := kinds - killed:
             killed |= fresh
-            kill_group(process)
-            process = worker()
+            for victim in (process, server):
+                kill_group(victim)
+            kill_trainer(experiment)
+            process, server = worker(), web()
         tasks.sweep()  # as beat does
         time.sleep(0.5)
         experiment.refresh_from_db()

@@ -77,6 +77,7 @@ class Command(BaseCommand):
 
         def meanwhile() -> None:
             processes.check()
+            experiments.start_next(settings.TRAINING_SLOTS)
             if not offered.is_set() and experiments.offer_by_hand(panel):
                 offered.set()
                 self.say("Four stories wait for the experts: sign in as expert1 and open My queue.")
