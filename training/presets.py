@@ -84,7 +84,7 @@ class Plan:
 
 
 PRESETS: dict[str, Plan] = {
-    "pocket-full-trace": Plan("full-trace", steps=90, segment=30, initial=640, update=128),
-    "pocket-ceiling": Plan("ceiling", steps=90, segment=30),
+    "pocket-full-trace": Plan("full-trace", steps=75, segment=25, initial=640, update=128, replay=192),
+    "pocket-ceiling": Plan("ceiling", steps=75, segment=25),
     "pocket-weak-proxy": Plan("weak-proxy", steps=60, segment=20, stop_after_falls=0),
 }
