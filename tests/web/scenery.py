@@ -174,7 +174,7 @@ def experiment(scenery: Scenery, owner: str, name: str, title: str, preset: str,
 def running(scenery: Scenery, name: str = "stories", owner: str = "rosalind", looks: int = 3) -> Experiment:
     """A full-trace distillation some way on: measured at `looks` steps, with proxies, jobs, RL metrics and rollouts with traces."""
     rng = Random(5)
-    found = experiment(scenery, owner, name, "Stories, full-trace distillation", "pocket-full-trace", scenery.program)
+    found = experiment(scenery, owner, name, "Stories, full-trace distillation", "pocket-full-trace", scenery.program, steps=90, segment=30)
     begun = timezone.now() - timedelta(minutes=9)
     Experiment.objects.filter(pk=found.pk).update(
         state="running", note=f"RL on the policy with proxy v{looks + 1}: steps {30 * looks - 30} to {30 * looks}.", started=begun, created=begun
@@ -327,6 +327,6 @@ def everything(folder: Path) -> Scenery:
     waiting(scenery)
     failed(scenery, folder / "train-0")
     experiment(scenery, "rosalind", "later", "Ceiling, for comparison", "pocket-ceiling", scenery.program)
-    experiment(scenery, "rahel", "hers", "Somebody else's", "pocket-full-trace", scenery.program)
+    experiment(scenery, "rahel", "hers", "Somebody else's", "pocket-full-trace", scenery.program, steps=90, segment=30)
     ledger_batch(scenery)
     return scenery

@@ -89,7 +89,11 @@ def test_a_rollout_shows_proxy_traces_and_verdicts_as_text(scene, researcher):
     rollout = Rollout.objects.filter(proxy_grades__isnull=False).order_by("prompt_id", "index").first()
     Rollout.objects.filter(pk=rollout.pk).update(content=scenery.HOSTILE, completion=f"<story>{scenery.HOSTILE}</story>")
     ProxyGrade.objects.filter(rollout=rollout).update(critique=scenery.HOSTILE, raw=scenery.HOSTILE)
-    Feedback.objects.filter(item__rollout=rollout).update(critique=scenery.HOSTILE, deliberation=scenery.HOSTILE)
+    for row in Feedback.objects.filter(item__rollout=rollout):
+        Feedback.objects.filter(pk=row.pk).update(current=False)
+        row.pk, row.key, row.revision = None, f"{row.key}-2", 2
+        row.critique = row.deliberation = scenery.HOSTILE
+        row.save()
     for address in (
         f"/experiments/{found.name}/rollouts/{rollout.pk}/",
         f"/experiments/{found.name}/rollouts/?step=0&purpose=eval",
