@@ -16,7 +16,7 @@ from playwright.sync_api import sync_playwright
 HERE = Path(__file__).parent
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-CRITIQUE = "The object is kept in sight from the first line to the last, and what goes wrong follows from it. The middle leans on a stock phrase."
+CRITIQUE = "Asked for a candle, it brings a ribbon, and once mended the ribbon is a book. What is tried does follow from what went wrong."
 
 
 def main() -> None:
@@ -34,7 +34,7 @@ def main() -> None:
         page.goto("/review/")
         page.locator(".batch .actions").first.locator("button, .button").first.click()
         page.get_by_label("Critique").fill(CRITIQUE)
-        page.get_by_label("Score", exact=True).fill("62")
+        page.get_by_label("Score", exact=True).fill("38")
         page.get_by_text("Saved just now").wait_for()
         shoot(page, "review", 880)
         browser.close()

@@ -62,6 +62,7 @@ class PocketDomain:
     critique_tag: str = "critique"
     deliberation_tag: str = "deliberation"
     score_tag: str = "score"
+    score_anchors: list[str] = field(default_factory=lambda: ["lost", "hangs together", "without fault"])
 
 
 DOMAIN = PocketDomain()
