@@ -61,12 +61,6 @@ def _earlier(experiment: Experiment, new: list[Feedback]) -> list[Feedback]:
     return list(rows.exclude(pk__in=[f.pk for f in new]).exclude(critique="").select_related("item__rollout__prompt").order_by("pk"))
 
 
-def mean_of(scores: list[float | None]) -> float | None:
-    """The mean of those that are scored."""
-    scored = [s for s in scores if s is not None]
-    return sum(scored) / len(scored) if scored else None
-
-
 def examples(experiment: Experiment, feedback: list[Feedback]) -> Iterator[dict[str, Any]]:
     """The grading prompt on each rollout, and the trace the proxy is to write: the expert's words."""
     prompt, fmt = GradingPrompt(experiment.config["grading_prompt"]), TraceFormat(**experiment.config["format"])

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from statistics import fmean
 
 from annotation.models import Batch, Prompt
 from grading import alignment
 from grading.alignment import Estimate
 from training import asking, protocol
-from training.learning import mean_of
 from training.models import Experiment, Measurement, ProxyVersion, Stage
 
 
@@ -43,7 +43,12 @@ def look_at(batch: Batch, run: str = "", digest: str = "") -> Look:
     rollouts = [f.item.rollout for f in came]
     traces = asking.traces([r.pk for r in rollouts], run, digest) if digest else {}
     own = [traces.get(r.pk, []) for r in rollouts]
-    return Look([r.prompt_id for r in rollouts], [f.score for f in came], [mean_of(t) for t in own], own, [r.content for r in rollouts])
+    return Look([r.prompt_id for r in rollouts], [f.score for f in came], [_mean(t) for t in own], own, [r.content for r in rollouts])
+
+
+def _mean(scores: list[float | None]) -> float | None:
+    scored = [score for score in scores if score is not None]
+    return fmean(scored) if scored else None
 
 
 def of(experiment: Experiment, row: Stage, stage: protocol.Stage) -> list[Measured]:
