@@ -75,7 +75,7 @@ def test_a_killed_trainer_is_started_again_and_nothing_counts_twice(make, run, m
 def test_a_model_that_is_gone_cannot_be_started_from(make, model) -> None:
     experiment = make()
     shutil.rmtree(model)
-    with pytest.raises(StageFailed, match="There are no weights"):
+    with pytest.raises(StageFailed, match="cannot be read: no"):
         actions.start(experiment)
     experiment.refresh_from_db()
     assert experiment.state == State.DRAFT
