@@ -91,6 +91,7 @@ def test_a_file_is_replaced_only_once_everything_is_written(domain, panel, alice
         exported("-o", str(tmp_path / "no" / "where.jsonl"))
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_rows(domain):
     def peak(count):
         batch = make_batch(make_panel(alias=f"panel{count}"), domain, count)

@@ -12,6 +12,7 @@ from training.models import Experiment
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
+@pytest.mark.slow
 def test_connections_that_break_in_the_middle_of_everything_lose_nothing(make, run, monkeypatch) -> None:
     undisturbed = run("ceiling", name="undisturbed", steps=8, segment=4)
     monkeypatch.setenv("TOY_SECONDS", "0.1")

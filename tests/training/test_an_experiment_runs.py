@@ -117,6 +117,7 @@ def test_without_eval_prompts_it_learns_and_trains_all_the_same(run) -> None:
     assert set(experiment.measurements.values_list("name", flat=True)) == {"unique_rate"}
 
 
+@pytest.mark.slow
 def test_experiments_of_a_domain_are_measured_on_the_same_prompts_and_a_seed_repeats_a_run(run) -> None:
     first, second, other = run(name="a"), run(name="b"), run(name="c", seed=2)
     assert first.config["eval_prompts"] == other.config["eval_prompts"]

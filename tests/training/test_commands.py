@@ -80,6 +80,7 @@ def test_a_report_names_what_is_missing_and_what_there_is(make) -> None:
         call_command("report", "stories", "lost")
 
 
+@pytest.mark.slow
 def test_ctrl_c_pauses_and_the_same_command_goes_on(process_env, make) -> None:
     make("weak-proxy", steps=30, segment=30, stop_after_falls=0)
     env = process_env | {"TOUCHSTONE_ENGINE": "tests.training.toy", "TOY_SECONDS": "0.1"}

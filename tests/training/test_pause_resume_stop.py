@@ -41,6 +41,7 @@ def running(experiment: Experiment) -> threading.Thread:
     return thread
 
 
+@pytest.mark.slow
 def test_a_paused_job_stops_at_its_next_step_and_resume_ends_with_the_same_numbers(slowly, make, run) -> None:
     experiment = actions.start(make("weak-proxy", steps=6, segment=6, stop_after_falls=0))
     thread = running(experiment)

@@ -59,6 +59,7 @@ def test_eight_followers_start_one_process(make, monkeypatch) -> None:
     assert (job.state, job.attempts) == (Job.State.DONE, 1)
 
 
+@pytest.mark.slow
 def test_three_drivers_bring_one_experiment_to_its_end(make, run) -> None:
     experiment = actions.start(make(steps=2))
     assert [e.state for e in at_once(3, lambda: drive.drive(experiment.pk))] == [Experiment.State.DONE] * 3
