@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 
 def test_the_expert_and_the_domain_need_neither_django_nor_torch():
     code = "import sys, training.pocket.prompts, training.pocket.expert; print(sorted({'django', 'torch', 'transformers'} & set(sys.modules)))"
