@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
 STRATEGIES = [
@@ -63,9 +63,6 @@ class Plan:
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
-
-    def with_changes(self, **changes: Any) -> Self:
-        return replace(self, **changes)
 
     @property
     def pool_grades(self) -> int:

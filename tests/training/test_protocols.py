@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -42,7 +43,7 @@ def test_full_trace_asks_learns_grades_again_and_trains_then_ends_with_a_look() 
 
 
 def test_full_trace_without_eval_prompts_neither_looks_nor_grades_again() -> None:
-    keys, _ = run(FULL.with_changes(eval_prompts=0))
+    keys, _ = run(replace(FULL, eval_prompts=0))
     assert keys == ["sample-0", "ask-initial-0", "realign-0", "train-0", "sample-2", "ask-update-2", "realign-2", "train-2"]
 
 
@@ -57,14 +58,14 @@ def test_the_ceiling_is_rewarded_by_the_expert_and_needs_no_proxy() -> None:
 
 def test_the_weak_proxy_stops_after_the_first_fall_and_stands_for_the_best_step() -> None:
     means = {0: 40.0, 2: 45.0, 4: 30.0}
-    keys, finish = run(WEAK.with_changes(steps=6), lambda s: {"samples": 6, "mean": means[s.step]} if isinstance(s, Ask) else well(s))
+    keys, finish = run(replace(WEAK, steps=6), lambda s: {"samples": 6, "mean": means[s.step]} if isinstance(s, Ask) else well(s))
     assert keys[-1] == "ask-check-4"
     assert finish == Finish("expert reward fell", 2)
 
 
 def test_the_weak_proxy_goes_on_through_falls_when_told_so() -> None:
     falling = lambda s: {"samples": 6, "mean": 40.0 - s.step} if isinstance(s, Ask) else well(s)  # noqa: E731
-    _, finish = run(WEAK.with_changes(stop_after_falls=0), falling)
+    _, finish = run(replace(WEAK, stop_after_falls=0), falling)
     assert finish == Finish("all steps done", 0)
 
 
@@ -87,7 +88,7 @@ def test_the_ceiling_ends_where_the_budget_pays_for_no_further_step() -> None:
 
 
 def test_max_disagreement_asks_about_the_whole_pool_and_teaches_a_part_of_it() -> None:
-    plan = FULL.with_changes(strategy="max-disagreement", pool=40)
+    plan = replace(FULL, strategy="max-disagreement", pool=40)
     done = [("sample-0", {}), ("ask-eval-0", {"samples": 6})]
     asked = protocol.next_stage(plan, done)
     assert isinstance(asked, Ask)
@@ -119,7 +120,7 @@ def test_max_variance_grades_the_pool_ten_times_and_random_not_at_all() -> None:
         return next(r.grades for r in sample.requests if r.split == "train")
 
     assert pool_grades(FULL) == 0
-    assert pool_grades(FULL.with_changes(strategy="max-variance")) == 10
+    assert pool_grades(replace(FULL, strategy="max-variance")) == 10
 
 
 def test_the_realigned_proxy_grades_the_evaluation_and_then_rewards() -> None:
@@ -152,4 +153,4 @@ def test_the_least_budget_reaches_the_look_after_the_first_segment() -> None:
     assert protocol.least(FULL) == 16 + 2 * 6
     assert protocol.least(CEILING) == 64 + 2 * 6
     assert protocol.least(WEAK) == 6
-    assert protocol.least(FULL.with_changes(strategy="max-disagreement", pool=40)) == 40 + 2 * 6
+    assert protocol.least(replace(FULL, strategy="max-disagreement", pool=40)) == 40 + 2 * 6

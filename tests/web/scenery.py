@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -157,7 +157,7 @@ def judged(scenery: Scenery, experiment: Experiment, key: str, purpose: str, rol
 
 def experiment(scenery: Scenery, owner: str, name: str, title: str, preset: str, expert: Expert, **changes: object) -> Experiment:
     """A draft whose plan is that of the preset."""
-    plan = presets.PRESETS[preset].with_changes(**changes)
+    plan = replace(presets.PRESETS[preset], **changes)
     return Experiment.objects.create(
         name=name,
         title=title,
