@@ -9,7 +9,7 @@ from django.contrib import admin
 from django.http import HttpRequest
 
 from annotation.experts import without_secrets
-from annotation.models import AuditEntry, Batch, Claim, Domain, Draft, Expert, Feedback, Item, Prompt, ProxyGrade, Rollout, Span
+from annotation.models import AuditEntry, Batch, Claim, Domain, Draft, Expert, Feedback, Gold, Item, Prompt, ProxyGrade, Rollout, Span
 
 
 class ReadOnly:
@@ -89,14 +89,14 @@ class BatchAdmin(ReadOnlyAdmin):
 
 @admin.register(Item)
 class ItemAdmin(ReadOnlyAdmin):
-    list_display = ["id", "batch", "position", "slot", "state", "rollout_id"]
-    list_filter = ["state"]
-    list_select_related = ["batch"]
+    list_display = ["id", "batch", "position", "slot", "control", "reviewer", "state", "rollout_id"]
+    list_filter = ["state", "control"]
+    list_select_related = ["batch", "reviewer"]
 
 
 @admin.register(Claim)
 class ClaimAdmin(ReadOnlyAdmin):
-    list_display = ["id", "item_id", "user", "started", "expires", "ended", "outcome", "reason"]
+    list_display = ["id", "item_id", "user", "started", "opened", "expires", "ended", "outcome", "declined", "reason"]
     list_filter = ["outcome"]
     list_select_related = ["user"]
 
@@ -113,11 +113,17 @@ class SpanInline(ReadOnly, admin.TabularInline):
 
 @admin.register(Feedback)
 class FeedbackAdmin(ReadOnlyAdmin):
-    list_display = ["id", "item_id", "expert", "author", "score", "revision", "current", "counted", "submitted"]
-    list_filter = ["expert", "current", "counted"]
+    list_display = ["id", "item_id", "expert", "author", "score", "revision", "current", "counted", "assisted", "submitted"]
+    list_filter = ["expert", "current", "counted", "assisted"]
     list_select_related = ["expert", "author"]
     search_fields = ["critique", "key"]
     inlines = [SpanInline]
+
+
+@admin.register(Gold)
+class GoldAdmin(ReadOnlyAdmin):
+    list_display = ["rollout_id", "score", "note", "created"]
+    search_fields = ["note"]
 
 
 @admin.register(AuditEntry)

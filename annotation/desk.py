@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from statistics import fmean
 from typing import Any
 
 from django.db.models import Count, Q, QuerySet
 from django.utils import timezone
 
-from annotation import querysets
-from annotation.models import Batch, Claim, Feedback, Item
+from annotation import querysets, roles
+from annotation.models import Batch, Claim, Domain, Draft, Feedback, Item, ProxyGrade, Span
 
 # Said to people who do not know what a proxy is; no step and no model, so that the verdict stays blind.
 PURPOSES = {
@@ -57,6 +60,82 @@ def batches_of(user: Any) -> QuerySet[Batch]:
     return Batch.objects.filter(expert__kind="human", expert__members=user).select_related("domain", "expert")
 
 
+def may_review(claim: Claim) -> bool:
+    """Whether who holds the claim still reviews, and is still on the panel."""
+    return roles.is_expert(claim.user) and claim.item.batch.expert.members.filter(pk=claim.user_id).exists()
+
+
+def recent_scores(user: Any, domain: Domain, most: int = 60) -> list[float]:
+    """The last scores that this person gave in the domain, newest first."""
+    mine = Feedback.objects.filter(author=user, item__batch__domain=domain, current=True, score__isnull=False)
+    return list(mine.order_by("-pk").values_list("score", flat=True)[:most])
+
+
+def words(written: Draft | Feedback) -> dict[str, Any]:
+    """What a form starts with: a draft, or a verdict that is to be revised."""
+    if isinstance(written, Draft):
+        return {"critique": written.critique, "deliberation": written.deliberation, "score": written.score, "spans": json.dumps(written.spans)}
+    spans = list(written.spans.values("start", "end", "quote", "sign", "comment"))
+    score = "" if written.score is None else f"{written.score:g}"
+    return {"critique": written.critique, "deliberation": written.deliberation, "score": score, "spans": json.dumps(spans)}
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A stretch of a text between the ends of highlights, and the highlights that cover it ("+", "-" and their numbers, counted from 1)."""
+
+    text: str
+    signs: str
+    numbers: Sequence[int]  # of the highlights that end here: where a reader looks for their comment
+
+
+def segments(content: str, spans: Sequence[Span]) -> list[Segment]:
+    """The content cut at the ends of its highlights; joined, the texts are the content again."""
+    edges = sorted({0, len(content), *(edge for span in spans for edge in (span.start, span.end) if edge <= len(content))})
+    found = []
+    for start, end in pairwise(edges):
+        covering = [span for span in spans if span.start <= start and end <= span.end]
+        ending = [number for number, span in enumerate(spans, 1) if span.end == end]
+        found.append(Segment(content[start:end], "".join(sorted({span.sign for span in covering})), ending))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """What one judge said of a text. `place` is where the score lies on the domain's scale, 0..100; None for both where there is none."""
+
+    who: str
+    score: float | None
+    place: float | None
+    difference: float | None  # from the reviewer's own score
+    words: Sequence[str]
+
+
+def comparison(mine: Feedback) -> dict[str, Any]:
+    """What the proxy and others said of the text that `mine` is about, and where the text came from. Colleagues stay without a name."""
+    batch, rollout = mine.item.batch, mine.item.rollout
+    low, width = batch.domain.score_min, batch.domain.score_max - batch.domain.score_min
+
+    def opinion(who: str, score: float | None, words: Sequence[str]) -> Opinion:
+        difference = None if score is None or mine.score is None else score - mine.score
+        return Opinion(who, score, None if score is None else 100 * (score - low) / width, difference, words)
+
+    grades = list(ProxyGrade.objects.filter(rollout=rollout, proxy=batch.proxy).order_by("pk"))
+    scored = [grade.score for grade in grades if grade.score is not None]
+    opinions = [opinion("You", mine.score, ())]
+    if grades:
+        traces = "1 trace" if len(grades) == 1 else f"{len(grades)} traces"
+        opinions.append(
+            opinion(f"The proxy, mean of {traces}", fmean(scored) if scored else None, [grade.critique for grade in grades if grade.critique])
+        )
+    others = (
+        Feedback.objects.filter(item__rollout=rollout, current=True).exclude(author=mine.author_id, author__isnull=False).select_related("expert")
+    )
+    for row in others.order_by("pk"):
+        opinions.append(opinion("A colleague" if row.author_id else row.expert.name, row.score, [row.critique] if row.critique else []))
+    return {"opinions": opinions, "rollout": rollout, "why": REASONS.get(batch.strategy, "")}
+
+
 def queue(user: Any) -> list[Row]:
     """The batches that wait for somebody, those first in which this person can do something."""
     waiting = querysets.batches_for(user=user).select_related("domain")
@@ -91,7 +170,7 @@ def describe(user: Any, batches: Iterable[Batch]) -> list[Row]:
 
 def open_claims(user: Any) -> QuerySet[Claim]:
     """The text in this person's hands, if there is one. Its lease may have run out: it is theirs until somebody else takes it."""
-    return Claim.objects.filter(user=user, ended=None)
+    return Claim.objects.filter(user=user, ended=None, opened__isnull=False)
 
 
 def verdicts_today(user: Any) -> int:

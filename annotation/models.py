@@ -171,19 +171,45 @@ class Batch(models.Model):
     experiment = models.CharField(max_length=80, blank=True, db_index=True, help_text="Name of the experiment that asked.")
     proxy = models.CharField(max_length=64, blank=True, help_text="Digest of the proxy version when it was selected.")
     note = models.CharField(max_length=300, blank=True, help_text="Why these rollouts, in words a reviewer understands.")
+    repeat_share = models.FloatField(default=0, help_text="Hidden repeats, as a share of the verdicts wanted: the same person is asked twice.")
+    gold_share = models.FloatField(default=0, help_text="Gold items (their score is known), as a share of the verdicts wanted.")
     closed = models.DateTimeField(null=True, blank=True, help_text="When nothing more was wanted of it.")
     created = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:
         ordering = ["-priority", "id"]
         verbose_name_plural = "batches"
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(repeat_share__gte=0, repeat_share__lte=0.5, gold_share__gte=0, gold_share__lte=0.5), name="batch_shares_are_at_most_half"
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.title
 
 
+class Gold(models.Model):
+    """A rollout whose score is known. It comes up among the others to see how well an expert hits it."""
+
+    rollout = models.OneToOneField(Rollout, on_delete=models.PROTECT, related_name="gold")
+    score = models.FloatField()
+    note = models.CharField(max_length=300, blank=True, help_text="Where the score comes from.")
+    created = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        ordering = ["id"]
+        verbose_name_plural = "gold"
+
+    def __str__(self) -> str:
+        return f"{self.score:g} for rollout {self.rollout_id}"
+
+
 class Item(models.Model):
-    """One verdict wanted on one rollout. Where several reviewers are wanted, each has a slot."""
+    """One verdict wanted on one rollout. Where several reviewers are wanted, each has a slot.
+
+    A control is there to measure who answers: its verdict is neither waited for nor learnt from.
+    """
 
     class State(models.TextChoices):
         READY = "ready", "ready"
@@ -191,15 +217,23 @@ class Item(models.Model):
         DONE = "done", "done"
         CANCELLED = "cancelled", "cancelled"
 
+    class Control(models.TextChoices):
+        REPEAT = "repeat", "hidden repeat"
+        GOLD = "gold", "gold"
+
     batch = models.ForeignKey(Batch, on_delete=models.PROTECT, related_name="items")
     rollout = models.ForeignKey(Rollout, on_delete=models.PROTECT, related_name="items")
     slot = models.PositiveSmallIntegerField(default=0)
     position = models.PositiveIntegerField(default=0)
     state = models.CharField(max_length=9, choices=State, default=State.READY)
+    control = models.CharField(max_length=6, choices=Control, blank=True)
+    reviewer = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="named_items", help_text="Only this person gets it."
+    )
 
     class Meta:
         ordering = ["batch_id", "position"]
-        constraints = [models.UniqueConstraint(fields=["batch", "rollout", "slot"], name="item_once_per_batch_and_slot")]
+        constraints = [models.UniqueConstraint(fields=["batch", "rollout", "control", "slot"], name="item_once_per_batch_and_slot")]
         indexes = [
             models.Index(fields=["batch", "position"], condition=Q(state="ready"), name="item_ready"),
             models.Index(fields=["batch"], condition=Q(state="claimed"), name="item_claimed"),
@@ -210,33 +244,48 @@ class Item(models.Model):
 
 
 class Claim(models.Model):
-    """A lease on an item: nobody else gets it until it is submitted, given back, or expires."""
+    """A lease on an item: nobody else gets it until it is submitted, given back, or expires.
+
+    A claim that is not opened yet was only fetched ahead: the person has not seen the text, and who has nothing else to do may take it.
+    """
 
     class Outcome(models.TextChoices):
         SUBMITTED = "submitted", "submitted"
-        SKIPPED = "skipped", "skipped"
+        DECLINED = "declined", "declined"
         RELEASED = "released", "released"
         EXPIRED = "expired", "expired"
+
+    class Decline(models.TextChoices):
+        CONFLICT = "conflict", "I have a conflict of interest"
+        EXPERTISE = "expertise", "It is outside my expertise"
+        UNREADABLE = "unreadable", "It cannot be read"
+        OTHER = "other", "Something else"
 
     token = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
     item = models.ForeignKey(Item, on_delete=models.PROTECT, related_name="claims")
     user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="claims")
     started = models.DateTimeField(default=timezone.now)
+    opened = models.DateTimeField(null=True, blank=True, help_text="When the text was first shown; empty while it is only fetched ahead.")
     expires = models.DateTimeField()
     ended = models.DateTimeField(null=True, blank=True)
     outcome = models.CharField(max_length=9, choices=Outcome, blank=True)
-    reason = models.CharField(max_length=300, blank=True, help_text="Why it was skipped.")
+    declined = models.CharField(max_length=10, choices=Decline, blank=True, help_text="Why it was declined.")
+    reason = models.CharField(max_length=300, blank=True, help_text="The same in the person's own words.")
 
     class Meta:
         ordering = ["id"]
         constraints = [
             models.UniqueConstraint(fields=["item"], condition=Q(ended=None), name="one_open_claim_per_item"),
-            models.UniqueConstraint(fields=["user"], condition=Q(ended=None), name="one_open_claim_per_person"),
+            models.UniqueConstraint(fields=["user"], condition=Q(ended=None, opened__isnull=False), name="one_open_claim_per_person"),
+            models.UniqueConstraint(fields=["user"], condition=Q(ended=None, opened=None), name="one_claim_ahead_per_person"),
             models.CheckConstraint(
                 condition=Q(ended=None, outcome="") | (Q(ended__isnull=False) & ~Q(outcome="")), name="claim_ends_with_an_outcome"
             ),
         ]
-        indexes = [models.Index(fields=["expires"], condition=Q(ended=None), name="claim_open_by_expiry")]
+        indexes = [
+            models.Index(fields=["expires"], condition=Q(ended=None), name="claim_open_by_expiry"),
+            models.Index(fields=["item"], condition=Q(ended=None, opened=None), name="claim_ahead"),
+        ]
 
     def __str__(self) -> str:
         return f"claim on item {self.item_id}, {self.outcome or 'open'}"
@@ -250,6 +299,7 @@ class Draft(models.Model):
     critique = models.TextField(blank=True)
     deliberation = models.TextField(blank=True)
     score = models.CharField(max_length=20, blank=True, help_text="As typed; it may not be a number yet.")
+    spans = models.JSONField(default=list, blank=True, help_text="Highlights as the page writes them: start, end, quote, sign, comment.")
     version = models.PositiveIntegerField(default=1)
     saved = models.DateTimeField(default=timezone.now)
 
@@ -276,6 +326,8 @@ class Feedback(models.Model):
     deliberation = models.TextField(blank=True)
     raw = models.TextField(blank=True)
     unscored_reason = models.CharField(max_length=200, blank=True)
+    assisted = models.BooleanField(default=False, help_text="Written after seeing the proxy's and other people's verdicts on the same text.")
+    reason = models.CharField(max_length=300, blank=True, help_text="Why it stands in the place of an earlier revision.")
     usage = models.JSONField(default=dict, blank=True)
     expert_options = models.JSONField(default=dict, blank=True, help_text="The expert's options at the time, without secrets.")
     started = models.DateTimeField()
@@ -296,7 +348,7 @@ class Feedback(models.Model):
 
     @property
     def seconds(self) -> float:
-        """Time from claim to submit."""
+        """Time from opening the text to submitting."""
         return (self.submitted - self.started).total_seconds()
 
 
@@ -320,6 +372,20 @@ class Span(models.Model):
 
     def __str__(self) -> str:
         return f"{self.sign} {self.quote[:60]}"
+
+
+class Reveal(models.Model):
+    """From this moment on a person knows what the proxy and others said about a rollout: what they write on it is assisted."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="reveals")
+    rollout = models.ForeignKey(Rollout, on_delete=models.PROTECT, related_name="reveals")
+    at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["user", "rollout"], name="one_reveal_per_person_and_rollout")]
+
+    def __str__(self) -> str:
+        return f"rollout {self.rollout_id} revealed to {self.user_id}"
 
 
 class AuditEntry(models.Model):

@@ -29,13 +29,18 @@ def claimable_by(*, user: Any = None, expert: Expert | None = None) -> QuerySet[
 
 
 def fit_for(user: Any, items: QuerySet[Item]) -> QuerySet[Item]:
-    """Those of `items` whose rollout this person has neither judged, nor declined, nor in hand, in the same batch. A program takes all."""
+    """Those of `items` that this person may get: on rollouts that they have neither declined nor in hand nor judged in the same batch.
+
+    A hidden repeat is the other way round: it goes to who has judged the rollout. An item with a name on it goes to nobody else. A program
+    takes all.
+    """
     if user is None:
         return items
     same = Q(item__batch=OuterRef("batch"), item__rollout=OuterRef("rollout"))
-    met = Claim.objects.filter(same, Q(ended=None) | Q(outcome=Claim.Outcome.SKIPPED), user=user)
+    met = Claim.objects.filter(same, Q(ended=None) | Q(outcome=Claim.Outcome.DECLINED), user=user)
     judged = Feedback.objects.filter(same, author=user, current=True)
-    return items.filter(~Exists(met), ~Exists(judged))
+    repeated = Q(control=Item.Control.REPEAT)
+    return items.filter(Q(reviewer=None) | Q(reviewer=user), ~Exists(met)).filter((repeated & Exists(judged)) | (~repeated & ~Exists(judged)))
 
 
 def stale(now: datetime) -> QuerySet[Claim]:
@@ -44,29 +49,37 @@ def stale(now: datetime) -> QuerySet[Claim]:
 
 
 def outstanding(batch: Batch) -> QuerySet[Item]:
-    """Items of the batch that still want a verdict."""
-    return Item.objects.filter(batch=batch, state__in=OPEN)
+    """Items of the batch that still want a verdict. Controls are not waited for."""
+    return Item.objects.filter(batch=batch, state__in=OPEN, control="")
 
 
 def is_complete(batch: Batch) -> bool:
     """Whether no more verdicts will come: all are in, or the rest is not wanted any more."""
     # State by state, since each has an index of its own; in one query the planner would walk over all that are done.
-    return not any(Item.objects.filter(batch=batch, state=state).exists() for state in OPEN)
+    return not any(Item.objects.filter(batch=batch, state=state, control="").exists() for state in OPEN)
 
 
 def verdicts(batch: Batch) -> QuerySet[Feedback]:
-    """The verdicts of the batch that stand and count, one per item, in order of the items."""
-    return Feedback.objects.filter(item__batch=batch, current=True, counted=True).order_by("item__position", "item_id")
+    """The verdicts of the batch that stand and count, one per item, in order of the items; those on controls measure who wrote them."""
+    return Feedback.objects.filter(item__batch=batch, item__control="", current=True, counted=True).order_by("item__position", "item_id")
 
 
 def stranded(batch: Batch) -> QuerySet[Item]:
     """Ready items of a human batch that every member of the panel has judged or declined: somebody must join, or the batch be closed."""
-    items = Item.objects.filter(batch=batch, state=Item.State.READY)
+    items = outstanding(batch).filter(state=Item.State.READY)
     if batch.expert.kind != Expert.Kind.HUMAN:
         return items.none()
+    stuck = items
     for member in batch.expert.members.filter(is_active=True):
-        items = items.exclude(pk__in=fit_for(member, Item.objects.filter(batch=batch, state=Item.State.READY)).values("pk"))
-    return items
+        stuck = stuck.exclude(pk__in=fit_for(member, items).values("pk"))
+    return stuck
+
+
+def complete() -> QuerySet[Batch]:
+    """Open batches in which nothing is outstanding: what was to close them got lost."""
+    items = Item.objects.filter(batch=OuterRef("pk"), control="")
+    nothing = [~Exists(items.filter(state=state)) for state in OPEN]  # state by state, as in `is_complete`
+    return Batch.objects.filter(*nothing, closed=None).exclude(purpose=Batch.Purpose.REWARD)
 
 
 def unattended(now: datetime) -> QuerySet[Batch]:

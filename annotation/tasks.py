@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from annotation import actions, experts, querysets, validation
 from annotation.actions import audit
-from annotation.actions.batches import start_answering
+from annotation.actions.batches import close_complete, start_answering
 from annotation.models import AuditEntry, Batch, Claim, Expert
 from grading.errors import GraderError, GraderRefused
 from grading.types import Case, Judge, Verdict
@@ -51,15 +51,16 @@ def answer_batch(self: Any, batch_id: int) -> int:
 
 @shared_task
 def sweep() -> dict[str, int]:
-    """Find what was dropped: end stale leases, and set programs to work on batches that nobody works on."""
+    """Find what was dropped: end stale leases, close what is complete, and set programs to work on batches that nobody works on."""
     now = timezone.now()
     expired = 0
     while ended := actions.expire_claims(now, limit=STALE_AT_ONCE):
         expired += ended
+    closed = close_complete(querysets.complete())
     waiting = [batch.pk for batch in querysets.unattended(now) if not _resting(batch, now)]
     for batch_id in waiting:
         start_answering(batch_id)
-    return {"expired": expired, "restarted": len(waiting)}
+    return {"expired": expired, "closed": closed, "restarted": len(waiting)}
 
 
 def answer(batch: Batch, judge: Judge) -> int:

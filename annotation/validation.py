@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from annotation.actions.verdicts import Passage
 
 
+LONGEST = 100_000  # characters of a critique
+
+
 def read_score(domain: Domain, score: float | str | None, *, required: bool) -> tuple[float | None, str]:
     """The score as a number, and what is wrong with it ("" where nothing is). `score` may be as typed."""
     scale = f"from {domain.score_min:g} to {domain.score_max:g}"
@@ -31,6 +34,8 @@ def problems(domain: Domain, *, critique: str, score: float | str | None, unscor
     errors = {}
     if not critique.strip() and not unscored_reason:
         errors["critique"] = "Write what works and what does not: the words are what is learnt from."
+    if len(critique) > LONGEST:
+        errors["critique"] = f"The critique has {len(critique):,} characters, and {LONGEST:,} is the most. Shorten it; nothing is cut for you."
     _, problem = read_score(domain, score, required=domain.score_required and not unscored_reason)
     if problem:
         errors["score"] = problem

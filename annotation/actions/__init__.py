@@ -4,32 +4,39 @@ Rows are locked in one order, so that no two actions wait for each other: claims
 id. Handing out items and ending stale claims skip what is locked.
 """
 
-from annotation.actions.batches import close_batch, reopen, select_batch
-from annotation.actions.claims import claim_next, expire_claims, release, release_many, renew_claim, skip
+from annotation.actions.batches import close_batch, reassign, reopen, select_batch
+from annotation.actions.claims import claim_ahead, claim_next, decline, expire_claims, open_claim, release, release_many, renew_claim
 from annotation.actions.drafts import save_draft
+from annotation.actions.gold import remove_gold, set_gold
 from annotation.actions.importing import ImportReport, import_prompts
 from annotation.actions.recording import record_proxy_grades, record_reward_verdicts, record_rollouts
-from annotation.actions.verdicts import Answer, Passage, revise_feedback, submit_feedback, submit_many
+from annotation.actions.verdicts import Answer, Passage, reveal, revise_feedback, submit_feedback, submit_many
 
 __all__ = [
     "Answer",
     "ImportReport",
     "Passage",
+    "claim_ahead",
     "claim_next",
     "close_batch",
+    "decline",
     "expire_claims",
     "import_prompts",
+    "open_claim",
+    "reassign",
     "record_proxy_grades",
     "record_reward_verdicts",
     "record_rollouts",
     "release",
     "release_many",
+    "remove_gold",
     "renew_claim",
     "reopen",
+    "reveal",
     "revise_feedback",
     "save_draft",
     "select_batch",
-    "skip",
+    "set_gold",
     "submit_feedback",
     "submit_many",
 ]

@@ -6,20 +6,25 @@ import logging
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from functools import partial
+from random import Random
 from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
 
-from annotation import events, querysets
+from annotation import controls, events, querysets
 from annotation.actions import audit
+from annotation.actions.claims import release_many
 from annotation.errors import InvalidSelection, NothingToDo
-from annotation.models import Batch, Domain, Expert, Feedback, Item, Rollout
+from annotation.models import Batch, Claim, Domain, Expert, Feedback, Item, Rollout
 from annotation.text import storable
 
 logger = logging.getLogger(__name__)
 
-LEASE_SECONDS = {Expert.Kind.HUMAN: 900, Expert.Kind.LLM: 600, Expert.Kind.PROGRAM: 60}
+MOST_CONTROLS = 0.5
+
+# People's leases follow their writing: the page renews them while somebody is there.
+LEASE_SECONDS = {Expert.Kind.HUMAN: 300, Expert.Kind.LLM: 600, Expert.Kind.PROGRAM: 60}
 State = Item.State
 
 
@@ -39,14 +44,20 @@ def select_batch(
     lease_seconds: int | None = None,
     priority: int = 0,
     reviewers: int = 1,
+    named: Sequence[Any] = (),
+    repeat_share: float = 0.0,
+    gold_share: float = 0.0,
     actor: Any = None,
 ) -> Batch:
     """Ask `expert` for `reviewers` verdicts on each of `rollouts`, in this order. The same `key` again returns the batch there is.
 
-    `strategy`, `seed` and `proxy` (a digest) record how they were selected. `lease_seconds` None: by the kind of expert. Programs and
-    language models are set to work after the commit. A batch for `reward` may be empty: `record_reward_verdicts` fills it. Raises
-    `InvalidSelection` for rollouts that are unknown or of another domain, for none at all, and for fewer than one reviewer.
+    `strategy`, `seed` and `proxy` (a digest) record how they were selected. `lease_seconds` None: by the kind of expert. `named` people get
+    one item each on every rollout, instead of whoever comes. `repeat_share` and `gold_share` (0..0.5 of the verdicts wanted) add controls,
+    see `annotation.controls`. Programs and language models are set to work after the commit. A batch for `reward` may be empty:
+    `record_reward_verdicts` fills it. Raises `InvalidSelection` for rollouts that are unknown or of another domain, for none at all, for
+    fewer than one reviewer, for named people who are not on the panel, and for shares out of range.
     """
+    reviewers = len(named) or reviewers
     wanted = list(dict.fromkeys(rollouts))
     with transaction.atomic():
         defaults: dict[str, Any] = {
@@ -61,21 +72,42 @@ def select_batch(
             "note": storable(note),
             "priority": priority,
             "lease_seconds": LEASE_SECONDS[Expert.Kind(expert.kind)] if lease_seconds is None else lease_seconds,
+            "repeat_share": repeat_share,
+            "gold_share": gold_share,
         }
+        if not (0 <= repeat_share <= MOST_CONTROLS and 0 <= gold_share <= MOST_CONTROLS):
+            raise InvalidSelection(f"Hidden repeats and gold items can each make up 0 to {MOST_CONTROLS:.0%} of a batch.")
         batch, made = Batch.objects.get_or_create(key=key, defaults=defaults)
         if not made:
             return batch
-        _check(batch, wanted, reviewers)
+        _check(batch, wanted, reviewers, named)
         # All rollouts get their first reviewer before any gets a second.
-        slots = [(slot, i, pk) for slot in range(reviewers) for i, pk in enumerate(wanted)]
-        items = (Item(batch=batch, rollout_id=pk, slot=slot, position=slot * len(wanted) + i) for slot, i, pk in slots)
+        asked = [controls.Asked(pk, slot) for slot in range(reviewers) for pk in wanted]
+        queue = controls.plan(asked, gold=controls.gold_for(batch, wanted), repeat_share=repeat_share, gold_share=gold_share, rng=Random(seed))
+        items = (
+            Item(
+                batch=batch,
+                rollout_id=a.rollout,
+                slot=a.slot,
+                control=a.control,
+                reviewer=named[a.slot] if named and not a.control else None,
+                position=i,
+            )
+            for i, a in enumerate(queue)
+        )
         Item.objects.bulk_create(items, batch_size=5000)
-        audit.record(actor, "selected", batch, items=len(slots), strategy=strategy, seed=seed, expert=expert.alias, experiment=experiment)
+        added = len(queue) - len(asked)
+        audit.record(
+            actor, "selected", batch, items=len(asked), controls=added, strategy=strategy, seed=seed, expert=expert.alias, experiment=experiment
+        )
         _invite(batch)
     return batch
 
 
-def _check(batch: Batch, wanted: Sequence[int], reviewers: int) -> None:
+def _check(batch: Batch, wanted: Sequence[int], reviewers: int, named: Sequence[Any]) -> None:
+    panel = set(batch.expert.members.values_list("pk", flat=True)) if named else set()
+    if strangers := [person.get_username() for person in named if person.pk not in panel]:
+        raise InvalidSelection(f"{', '.join(strangers)} cannot be asked: not on the panel {batch.expert.name}.")
     if reviewers < 1:
         raise InvalidSelection(f"{reviewers} reviewers were asked for; ask for one or more.")
     if not wanted and batch.purpose != Batch.Purpose.REWARD:
@@ -108,26 +140,69 @@ def close_batch(batch: Batch, *, actor: Any = None, reason: str = "", now: datet
     """Want nothing more of the batch. Who is writing may still submit, as an extra verdict. Closing twice changes nothing."""
     with transaction.atomic():
         batch = _lock([batch.pk])[0]
-        open_items = list(querysets.outstanding(batch).order_by("pk").select_for_update(no_key=True).values_list("pk", flat=True))
-        Item.objects.filter(pk__in=open_items).update(state=State.CANCELLED)
+        cancelled = _cancel_open(batch)
         if batch.closed is None:
             _close(batch, now or timezone.now())
-            audit.record(actor, "closed", batch, reason=reason, cancelled=len(open_items), experiment=batch.experiment)
+            audit.record(actor, "closed", batch, reason=reason, cancelled=cancelled, experiment=batch.experiment)
             events.batches_changed([batch])
     return batch
 
 
-def close_complete(batches: Iterable[Batch], now: datetime) -> None:
-    """Close those of the locked batches in which nothing is outstanding. A reward batch is closed by whoever fills it."""
+def close_complete(batches: Iterable[Batch], now: datetime | None = None) -> int:
+    """Close those in which nothing is outstanding; how many were. Controls that are left are not asked any more.
+
+    A reward batch is closed by whoever fills it.
+    """
+    closed = 0
     for batch in batches:
-        if batch.closed is None and batch.purpose != Batch.Purpose.REWARD and querysets.is_complete(batch):
-            _close(batch, now)
-            audit.record(None, "completed", batch, experiment=batch.experiment)
+        if batch.closed is not None or batch.purpose == Batch.Purpose.REWARD or not querysets.is_complete(batch):
+            continue
+        with transaction.atomic():
+            locked = _lock([batch.pk])[0]
+            if locked.closed is None and querysets.is_complete(locked):
+                _cancel_open(locked)
+                _close(locked, now or timezone.now())
+                audit.record(None, "completed", locked, experiment=locked.experiment)
+                events.batches_changed([locked])
+                closed += 1
+    return closed
+
+
+def _cancel_open(batch: Batch) -> int:
+    items = Item.objects.filter(batch=batch, state__in=querysets.OPEN).order_by("pk")
+    open_items = list(items.select_for_update(no_key=True).values_list("pk", flat=True))
+    return Item.objects.filter(pk__in=open_items).update(state=State.CANCELLED)
 
 
 def _close(batch: Batch, now: datetime) -> None:
     batch.closed = now
     batch.save(update_fields=["closed"])
+
+
+def reassign(item: Item, person: Any, *, actor: Any, reason: str = "") -> Item:
+    """From now on only `person` gets this item; None: whoever comes. Who has it in hand loses it, and their draft stays.
+
+    Raises `NothingToDo` where the item waits for no verdict, `InvalidSelection` where the person is not on the panel or cannot be asked
+    about this text (declined it, or has judged it in this batch).
+    """
+    with transaction.atomic():
+        claim = Claim.objects.filter(item=item, ended=None).select_for_update(no_key=True).first()
+        item = Item.objects.select_related("batch__expert").select_for_update(of=("self",), no_key=True).get(pk=item.pk)
+        if item.state not in querysets.OPEN:
+            raise NothingToDo("This item waits for no verdict.")
+        if person is not None and not item.batch.expert.members.filter(pk=person.pk).exists():
+            raise InvalidSelection(f"{person.get_username()} is not on the panel {item.batch.expert.name}.")
+        before, item.reviewer = item.reviewer_id, person
+        Item.objects.filter(pk=item.pk).update(reviewer=person)
+        if claim is not None and (person is None or claim.user_id != person.pk):
+            release_many([claim.token], actor=actor, reason=reason)
+            claim = None
+        if person is not None and claim is None and not querysets.fit_for(person, Item.objects.filter(pk=item.pk)).exists():
+            raise InvalidSelection(f"{person.get_username()} has declined or judged this text already.")
+        audit.record(actor, "reassigned", item, reason=reason, before=before, to=person.pk if person else None, **audit.where(item))
+        events.batches_changed([item.batch])
+        _invite(item.batch)
+    return item
 
 
 def reopen(item: Item, *, actor: Any, reason: str) -> Item:

@@ -7,8 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db import IntegrityError, transaction
-from django.db.models import OuterRef, QuerySet, Subquery
+from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
 from annotation import events, querysets
@@ -17,11 +16,52 @@ from annotation.errors import AlreadyAnswered, ClaimLost, InvalidVerdict, NotYou
 from annotation.models import Batch, Claim, Expert, Item
 from annotation.text import storable
 
-STALE_AT_ONCE = 20  # stale claims that handing out an item ends in passing: its cost stays the same however many there are
+STALE_AT_ONCE = 20  # stale claims that an empty queue ends in passing: its cost stays the same however many there are
+AHEAD_SECONDS = 120  # lease of an item that was only fetched ahead
 REASON_LENGTH = 300
 UNKNOWN = "There is no such item in your hands."
 State, Outcome = Item.State, Claim.Outcome
 WITH_ALL = ("item__batch__domain", "item__batch__expert", "item__rollout__prompt")
+
+# One statement hands out what waits: it finds the first batch with something for this person (as `querysets.claimable_by` says, and a test
+# holds the two together), locks its first items that nobody else is just taking, and leases them. LATERAL makes the planner go batch by
+# batch in their order, and each time along the index of ready items, so the cost depends neither on the length of the queue nor on
+# leases that were left behind.
+CLAIM = """
+WITH waiting AS MATERIALIZED (
+    SELECT batch.id, batch.lease_seconds
+    FROM annotation_batch batch JOIN annotation_expert expert ON expert.id = batch.expert_id
+    WHERE batch.closed IS NULL AND batch.purpose <> 'reward' AND expert.active
+      AND (%(batch)s::bigint IS NULL OR batch.id = %(batch)s)
+      AND CASE WHEN %(user)s::bigint IS NULL THEN expert.id = %(expert)s ELSE expert.kind = 'human' AND EXISTS (
+          SELECT FROM annotation_expert_members member WHERE member.expert_id = expert.id AND member.user_id = %(user)s) END
+    ORDER BY batch.priority DESC, batch.id
+), following AS (
+    SELECT item.id, waiting.lease_seconds
+    FROM waiting CROSS JOIN LATERAL (
+        SELECT ready.id FROM annotation_item ready
+        WHERE ready.batch_id = waiting.id AND ready.state = 'ready' AND (%(user)s::bigint IS NULL OR (
+            (ready.reviewer_id IS NULL OR ready.reviewer_id = %(user)s)
+            AND NOT EXISTS (
+                SELECT FROM annotation_claim claim JOIN annotation_item met ON met.id = claim.item_id
+                WHERE met.batch_id = ready.batch_id AND met.rollout_id = ready.rollout_id AND claim.user_id = %(user)s
+                  AND (claim.ended IS NULL OR claim.outcome = 'declined'))
+            AND (ready.control = 'repeat') = EXISTS (
+                SELECT FROM annotation_feedback verdict JOIN annotation_item judged ON judged.id = verdict.item_id
+                WHERE judged.batch_id = ready.batch_id AND judged.rollout_id = ready.rollout_id AND verdict.author_id = %(user)s
+                  AND verdict.current)))
+        ORDER BY ready.position LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
+    ) item
+    LIMIT %(limit)s
+), taken AS (
+    UPDATE annotation_item item SET state = 'claimed' FROM following WHERE item.id = following.id RETURNING item.id, following.lease_seconds
+)
+INSERT INTO annotation_claim (token, item_id, user_id, started, opened, expires, outcome, declined, reason)
+SELECT gen_random_uuid(), id, %(user)s, %(now)s, CASE WHEN %(ahead)s THEN NULL ELSE %(now)s END,
+    %(now)s + make_interval(secs => CASE WHEN %(ahead)s THEN %(ahead_seconds)s ELSE lease_seconds END), '', '', ''
+FROM taken
+RETURNING id
+"""
 
 
 def claim_next(
@@ -29,64 +69,132 @@ def claim_next(
 ) -> list[Claim]:
     """Up to `limit` items of the first batch that waits for `user` or for `expert`, leased; [] where nothing does.
 
-    A person has one item at a time: an open claim is returned again with its lease renewed, whatever `batch` says. Batches come by
-    priority, then in the order of their making; items by position.
+    A person has one item at a time: an open claim is returned again with its lease renewed, whatever `batch` says, and what was fetched
+    ahead comes next. Batches come by priority, then in the order of their making; items by position.
     """
     if (user is None) == (expert is None):
         raise ValueError("claim_next needs either a user or an expert")
     now = now or timezone.now()
-    if user is not None and (own := _own_claim(user, now)):
-        return [own]
     try:
         with transaction.atomic():
-            expire_claims(now, limit=STALE_AT_ONCE)
-            batches = querysets.batches_for(user=user, expert=expert)
-            items = _lock_next(batches.filter(pk=batch.pk) if batch else batches, user, 1 if user else limit)
-            return _lease(items, user, now)
+            if user is not None and (own := _own_claim(user, batch, now)):
+                return [own]
+            return _claim(user, expert, batch, 1 if user else limit, now)
     except IntegrityError:  # the same person was handed an item in another window at the same moment
-        own = _own_claim(user, now)
+        with transaction.atomic():
+            own = _own_claim(user, batch, now)
         return [own] if own else []
 
 
-def _own_claim(user: Any, now: datetime) -> Claim | None:
-    """The person's open claim, renewed. One whose item is not wanted any more is ended; its draft stays."""
-    with transaction.atomic():
-        claim = Claim.objects.select_related(*WITH_ALL).select_for_update(of=("self",), no_key=True).filter(user=user, ended=None).first()
-        if claim is None:
-            return None
-        if claim.item.state == State.CANCELLED:
-            _end([claim], Outcome.RELEASED, now)
-            return None
-        claim.expires = now + lease(claim)
-        claim.save(update_fields=["expires"])
-        return claim
+def claim_ahead(token: UUID | str, *, user: Any, now: datetime | None = None) -> Claim | None:
+    """The item that will follow the one in hand, of the same batch, under a short lease; None where nothing waits.
+
+    It counts as seen by nobody until `claim_next` or `open_claim` opens it, and who has nothing else to do may take it. Raises `ClaimLost`,
+    `NotYours`.
+    """
+    now = now or timezone.now()
+    try:
+        with transaction.atomic():
+            claim = lock_claim(token, user)
+            if claim.ended is not None:
+                return None
+            if mine := _open_claims(user).filter(opened=None).first():
+                renew_ahead(user, now)
+                return mine
+            found = _claim(user, None, claim.item.batch, 1, now, ahead=True)
+            return found[0] if found else None
+    except IntegrityError:  # another window fetched ahead at the same moment
+        return _open_claims(user).filter(opened=None).first()
 
 
-def _lock_next(batches: QuerySet[Batch], user: Any, limit: int) -> list[Item]:
-    ready = querysets.fit_for(user, Item.objects.filter(state=State.READY))
-    # A scalar subquery is looked up batch by batch along the index of ready items; a join would sort the whole queue.
-    following = ready.filter(batch=OuterRef("pk")).order_by("position").values("pk")[:1]
-    waiting = batches.annotate(following=Subquery(following)).filter(following__isnull=False).order_by("-priority", "pk").values_list("pk", flat=True)
-    tried: list[int] = []
-    while (batch_id := waiting.exclude(pk__in=tried).first()) is not None:
-        queue = ready.filter(batch_id=batch_id).select_related("batch__domain", "batch__expert", "rollout__prompt").order_by("position")
-        if items := list(queue.select_for_update(skip_locked=True, of=("self",), no_key=True)[:limit]):
-            return items
-        tried.append(batch_id)  # others are taking its last items just now
-    return []
+def open_claim(token: UUID | str, *, user: Any, now: datetime | None = None) -> Claim:
+    """Whoever opens a text that was fetched ahead has it in hand from now on. An opened claim is left as it is.
+
+    Raises `ClaimLost` where it went to somebody else meanwhile or another item is in hand, `NotYours`.
+    """
+    lost = ClaimLost("That text went to a colleague meanwhile. Go on with the next one.")
+    try:
+        with transaction.atomic():
+            claim = lock_claim(token, user)
+            if claim.opened is None:
+                if claim.ended is not None:
+                    raise lost
+                _open(claim, now or timezone.now())
+            return claim
+    except IntegrityError as exc:
+        raise ClaimLost("You have another text open. Submit it or give it back, then go on.") from exc
 
 
-def _lease(items: Sequence[Item], user: Any, now: datetime) -> list[Claim]:
-    if not items:
+def _own_claim(user: Any, batch: Batch | None, now: datetime) -> Claim | None:
+    """The person's open claim, renewed, or else what was fetched ahead, opened. One whose item is not wanted any more is ended."""
+    ahead = None
+    for claim in _open_claims(user).select_for_update(of=("self",), no_key=True):
+        if claim.item.state == State.CANCELLED or (claim.opened is None and batch is not None and claim.item.batch_id != batch.pk):
+            end([claim], Outcome.RELEASED, now)
+        elif claim.opened is None:
+            ahead = claim
+        else:
+            claim.expires = now + lease(claim)
+            claim.save(update_fields=["expires"])
+            return claim
+    if ahead is not None:
+        _open(ahead, now)
+    return ahead
+
+
+def _open_claims(user: Any) -> Any:
+    return Claim.objects.filter(user=user, ended=None).select_related(*WITH_ALL)
+
+
+def _open(claim: Claim, now: datetime) -> None:
+    claim.started = claim.opened = now
+    claim.expires = now + lease(claim)
+    claim.save(update_fields=["started", "opened", "expires"])
+
+
+def renew_ahead(user: Any, now: datetime) -> None:
+    """Who is at work keeps what was fetched ahead."""
+    Claim.objects.filter(user=user, ended=None, opened=None).update(expires=now + timedelta(seconds=AHEAD_SECONDS))
+
+
+def _claim(user: Any, expert: Expert | None, batch: Batch | None, limit: int, now: datetime, *, ahead: bool = False) -> list[Claim]:
+    values = {
+        "user": user.pk if user else None,
+        "expert": expert.pk if expert else None,
+        "batch": batch.pk if batch else None,
+        "limit": limit,
+        "now": now,
+        "ahead": ahead,
+        "ahead_seconds": AHEAD_SECONDS,
+    }
+    ids = _run(values)
+    if not ids and _free_some(user, expert, batch, now, claimed_ahead=not ahead):
+        ids = _run(values)
+    if not ids:
         return []
-    Item.objects.filter(pk__in=[item.pk for item in items]).update(state=State.CLAIMED)
-    for item in items:
-        item.state = State.CLAIMED
-    claims = [Claim(item=item, user=user, started=now, expires=now + timedelta(seconds=item.batch.lease_seconds)) for item in items]
-    Claim.objects.bulk_create(claims)
+    claims = list(Claim.objects.filter(pk__in=ids).select_related(*WITH_ALL).order_by("item__position"))
     if user is not None:
-        events.batch_touched(items[0].batch)
+        events.batch_touched(claims[0].item.batch)
     return claims
+
+
+def _run(values: dict[str, Any]) -> list[int]:
+    with connection.cursor() as cursor:
+        cursor.execute(CLAIM, values)
+        return [row[0] for row in cursor.fetchall()]
+
+
+def _free_some(user: Any, expert: Expert | None, batch: Batch | None, now: datetime, *, claimed_ahead: bool) -> int:
+    """Before the queue is said to be empty: end leases that ran out, and take what others have only fetched ahead."""
+    if ended := expire_claims(now, limit=STALE_AT_ONCE):
+        return ended
+    if user is None or not claimed_ahead:
+        return 0
+    batches = [batch] if batch else querysets.batches_for(user=user)
+    ahead = Claim.objects.filter(ended=None, opened=None, item__batch__in=batches).select_related("item__batch").order_by("pk")
+    taken = list(ahead.select_for_update(of=("self",), skip_locked=True, no_key=True)[:STALE_AT_ONCE])
+    end(taken, Outcome.EXPIRED, now)
+    return len(taken)
 
 
 def lease(claim: Claim) -> timedelta:
@@ -113,7 +221,7 @@ def lock_claim(token: UUID | str, user: Any) -> Claim:
 
 
 def renew_claim(token: UUID | str, *, user: Any, now: datetime | None = None) -> Claim:
-    """Renew the lease; one that has run out is taken up again where the item is still free.
+    """Renew the lease, and that of what was fetched ahead; one that has run out is taken up again where the item is still free.
 
     Raises `AlreadyAnswered`, `ClaimLost` (the item went on; text is still taken by `submit_feedback`, as an extra verdict), `NotYours`.
     """
@@ -128,8 +236,10 @@ def renew_claim(token: UUID | str, *, user: Any, now: datetime | None = None) ->
                 if claim.outcome != Outcome.EXPIRED or claim.item.batch.closed is not None or not _take_again(claim):
                     raise lost
                 claim.ended, claim.outcome = None, ""
+            claim.opened = claim.opened or now
             claim.expires = now + lease(claim)
-            claim.save(update_fields=["expires", "ended", "outcome"])
+            claim.save(update_fields=["expires", "opened", "ended", "outcome"])
+            renew_ahead(user, now)
     except IntegrityError as exc:  # the person has another item in hand by now
         raise lost from exc
     return claim
@@ -139,33 +249,48 @@ def _take_again(claim: Claim) -> bool:
     return Item.objects.filter(pk=claim.item_id, state=State.READY).update(state=State.CLAIMED) == 1
 
 
-def skip(token: UUID | str, *, user: Any, reason: str, now: datetime | None = None) -> Claim:
-    """Decline an item: it goes to somebody else and never counts as done. Saying so twice changes nothing.
+def decline(token: UUID | str, *, user: Any, reason: str, words: str = "", now: datetime | None = None) -> Claim:
+    """Decline an item: it goes on to somebody else and never counts as done. Saying so twice changes nothing.
 
-    Raises `InvalidVerdict` (key "reason") where there is no reason, `AlreadyAnswered`, `ClaimLost`, `NotYours`.
+    `reason` is one of Claim.Decline; with OTHER the person's own `words` are needed. An item with this person's name on it is free for all
+    from now on; a hidden repeat is not asked again. Raises `InvalidVerdict` (keys "reason", "words"), `AlreadyAnswered`, `ClaimLost`,
+    `NotYours`.
     """
-    reason = storable(reason.strip())
-    if not reason:
-        raise InvalidVerdict({"reason": "Say why you pass this one on."})
-    if len(reason) > REASON_LENGTH:
-        raise InvalidVerdict({"reason": f"Keep the reason under {REASON_LENGTH} characters; it has {len(reason)}."})
+    words = storable(words.strip())
+    if reason not in Claim.Decline.values:
+        raise InvalidVerdict({"reason": "Choose a reason; it helps to route the text."})
+    if reason == Claim.Decline.OTHER and not words:
+        raise InvalidVerdict({"words": "Say in a few words what it is."})
+    if len(words) > REASON_LENGTH:
+        raise InvalidVerdict({"words": f"Keep it under {REASON_LENGTH} characters; it has {len(words)}."})
     with transaction.atomic():
         claim = lock_claim(token, user)
         if claim.outcome == Outcome.SUBMITTED:
             raise AlreadyAnswered
-        if claim.outcome != Outcome.SKIPPED:
-            claim.reason = reason
-            Claim.objects.filter(pk=claim.pk).update(reason=reason)
-            _end([claim], Outcome.SKIPPED, now or timezone.now())
-            audit.record(user, "skipped", claim.item, reason=reason, **audit.where(claim.item))
+        if claim.outcome != Outcome.DECLINED:
+            claim.declined, claim.reason = reason, words
+            Claim.objects.filter(pk=claim.pk).update(declined=reason, reason=words)
+            end([claim], Outcome.DECLINED, now or timezone.now())
+            item = claim.item
+            if item.control == Item.Control.REPEAT:
+                Item.objects.filter(pk=item.pk, state=State.READY).update(state=State.CANCELLED)
+            elif item.reviewer_id is not None and item.reviewer_id == claim.user_id:
+                Item.objects.filter(pk=item.pk).update(reviewer=None)
+            audit.record(user, "declined", item, reason=reason, words=words, **audit.where(item))
     return claim
 
 
 def release(token: UUID | str, *, user: Any, now: datetime | None = None) -> Claim:
-    """Give an item back; it may come again. A claim that has ended already is left as it is. Raises `ClaimLost`, `NotYours`."""
+    """Give an item back, and what was fetched ahead with it; it may come again. A claim that has ended already is left as it is.
+
+    Raises `ClaimLost`, `NotYours`.
+    """
     with transaction.atomic():
         claim = lock_claim(token, user)
-        release_many([claim.token], actor=user, now=now)
+        tokens = [claim.token]
+        if claim.ended is None:
+            tokens += Claim.objects.filter(user=user, ended=None, opened=None).values_list("token", flat=True)
+        release_many(tokens, actor=user, now=now)
     claim.refresh_from_db()
     return claim
 
@@ -175,7 +300,7 @@ def release_many(tokens: Iterable[UUID], *, actor: Any = None, reason: str = "",
     with transaction.atomic():
         mine = Claim.objects.filter(token__in=list(tokens), ended=None).order_by("pk")
         claims = list(mine.select_related("item__batch").select_for_update(of=("self",), no_key=True))
-        _end(claims, Outcome.RELEASED, now or timezone.now())
+        end(claims, Outcome.RELEASED, now or timezone.now())
         audit.record_all(
             audit.entry(actor, "released", claim.item, reason=reason, holder=claim.user_id, **audit.where(claim.item)) for claim in claims
         )
@@ -188,11 +313,11 @@ def expire_claims(now: datetime | None = None, *, limit: int | None = None) -> i
     with transaction.atomic():
         # Unordered and not joined: with old statistics the planner would first sort or join all that are stale.
         claims = list(querysets.stale(now).order_by().select_for_update(skip_locked=True, no_key=True)[:limit])
-        _end(claims, Outcome.EXPIRED, now)
+        end(claims, Outcome.EXPIRED, now)
     return len(claims)
 
 
-def _end(claims: Sequence[Claim], outcome: Claim.Outcome, now: datetime) -> None:
+def end(claims: Sequence[Claim], outcome: Claim.Outcome, now: datetime) -> None:
     """End locked claims; items that they held are ready again."""
     if not claims:
         return

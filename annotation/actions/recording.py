@@ -92,7 +92,9 @@ def record_reward_verdicts(batch: Batch, rows: Iterable[Row], *, run: str = "") 
 def _done_items(batch: Batch, rollouts: Sequence[int]) -> dict[int, int]:
     """Item ids by rollout, all of them done: made where there are none."""
     first = batch.items.count()
-    values = [{"batch": batch.pk, "rollout": pk, "slot": 0, "position": first + i, "state": Item.State.DONE} for i, pk in enumerate(rollouts)]
+    values = [
+        {"batch": batch.pk, "rollout": pk, "slot": 0, "position": first + i, "state": Item.State.DONE, "control": ""} for i, pk in enumerate(rollouts)
+    ]
     insert_new(Item, values)
     items = Item.objects.filter(batch=batch, slot=0, rollout__in=rollouts)
     waiting = items.exclude(state=Item.State.DONE).order_by("pk").select_for_update(no_key=True).values_list("pk", flat=True)
@@ -102,6 +104,7 @@ def _done_items(batch: Batch, rollouts: Sequence[int]) -> dict[int, int]:
 
 def _insert_verdicts(batch: Batch, items: Mapping[int, int], verdicts: Mapping[int, Row]) -> int:
     shared = {"expert": batch.expert_id, "revision": 1, "current": True, "counted": True, "expert_options": snapshot(batch.expert)}
+    shared |= {"assisted": False, "reason": ""}
     shared["started"] = shared["submitted"] = timezone.now()
     values = []
     for pk, row in verdicts.items():

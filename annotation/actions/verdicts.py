@@ -9,20 +9,21 @@ from typing import Any
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
 from annotation import events, validation
 from annotation.actions import audit
-from annotation.actions.batches import close_complete, lock_batches
+from annotation.actions.batches import close_complete
 from annotation.actions.claims import UNKNOWN, lock_items, read_token
 from annotation.errors import AlreadyAnswered, ClaimLost, InvalidVerdict, NotYours
 from annotation.experts import snapshot
-from annotation.models import Claim, Draft, Feedback, Item, Span
+from annotation.models import Batch, Claim, Draft, Feedback, Item, Reveal, Span
 from annotation.text import storable
 
 State, Outcome = Item.State, Claim.Outcome
 REASON_LENGTH = 200
+REVISION_REASON_LENGTH = 300
 KEY_LENGTH = 80
 
 
@@ -82,14 +83,21 @@ def submit_many(answers: Sequence[Answer], *, user: Any = None, now: datetime | 
     try:
         with transaction.atomic():
             claims = _lock_claims(answers, user)
-            known = {row.key: row for row in Feedback.objects.filter(key__in=[answer.key for answer in answers])}
+            items = [claims[answer.token].item_id for answer in answers]
+            mine = Q(key__in=[answer.key for answer in answers]) | Q(item__in=items, author=user, current=True)
+            rows = list(Feedback.objects.filter(mine).order_by("pk"))
+            known = {row.key: row for row in rows}
             fresh = [answer for answer in answers if not _landed(answer, claims[answer.token], known)]
             for answer in fresh:
                 _validate(answer, claims[answer.token].item)
             if fresh:
-                known |= {row.key: row for row in _store(fresh, claims, user, now)}
+                standing = {row.item_id: row.pk for row in rows if row.current and row.author_id == (user.pk if user else None)}
+                known |= {row.key: row for row in _store(fresh, claims, standing, user, now)}
     except IntegrityError as exc:  # the constraints saw what these checks could not
         raise AlreadyAnswered("This item was answered at the same moment.") from exc
+    # After the commit, and not under a lock on the batch: that would make all its reviewers wait for each other. If this is not reached,
+    # the sweep closes the batch.
+    close_complete({claims[answer.token].item.batch_id: claims[answer.token].item.batch for answer in answers}.values(), now)
     return [known[answer.key] for answer in answers]
 
 
@@ -101,6 +109,8 @@ def _lock_claims(answers: Sequence[Answer], user: Any) -> dict[UUID, Claim]:
     if user is not None:  # the same person may hold the item again, under a newer claim
         wanted |= Q(user=user, ended=None)
     claims = Claim.objects.filter(wanted).select_related("item__batch__domain", "item__batch__expert", "item__rollout").order_by("pk")
+    if user is not None:
+        claims = claims.annotate(revealed=Exists(Reveal.objects.filter(user=user, rollout=OuterRef("item__rollout"))))
     found = {claim.token: claim for claim in claims.select_for_update(of=("self",), no_key=True)}
     if tokens - found.keys():
         raise ClaimLost(UNKNOWN)
@@ -121,34 +131,38 @@ def _landed(answer: Answer, claim: Claim, known: Mapping[str, Feedback]) -> bool
 
 
 def _validate(answer: Answer, item: Item) -> None:
+    if errors := _problems(answer, item):
+        raise InvalidVerdict(errors)
+
+
+def _problems(answer: Answer, item: Item) -> dict[str, str]:
     errors = validation.problems(item.batch.domain, critique=answer.critique, score=answer.score, unscored_reason=answer.unscored_reason)
     for passage in answer.spans:
         if problem := validation.passage_problem(item.rollout.content, passage):
             errors["spans"] = problem
-    if errors:
-        raise InvalidVerdict(errors)
+    return errors
 
 
-def _store(answers: Sequence[Answer], claims: Mapping[UUID, Claim], user: Any, now: datetime) -> list[Feedback]:
-    batches = lock_batches({claims[answer.token].item.batch_id for answer in answers})
+def _store(answers: Sequence[Answer], claims: Mapping[UUID, Claim], standing: dict[int, int], user: Any, now: datetime) -> list[Feedback]:
+    """Rows for `answers`; `standing` are the person's own current verdicts by item."""
     items = lock_items([claims[answer.token].item_id for answer in answers])
     in_hand = {claim.item_id: claim.pk for claim in claims.values() if claim.ended is None}  # by this person, or by this program
     counted = {answer.key: _counts(claims[answer.token], items, in_hand) for answer in answers}
-    standing = dict(Feedback.objects.filter(item__in=items, author=user, current=True).values_list("item_id", "pk"))
     answered = [claims[answer.token].item_id for answer in answers if counted[answer.key]]
     # An extra verdict of the same person makes way for one that counts.
-    Feedback.objects.filter(pk__in=[standing.pop(pk) for pk in answered if pk in standing]).update(current=False)
+    if replaced := [standing.pop(pk) for pk in answered if pk in standing]:
+        Feedback.objects.filter(pk__in=replaced).update(current=False)
 
     rows = [_row(answer, claims[answer.token], counted[answer.key], claims[answer.token].item_id not in standing, user, now) for answer in answers]
     Feedback.objects.bulk_create(rows)
-    Span.objects.bulk_create(_spans(answers, rows))
+    Span.objects.bulk_create(_spans(answers, rows))  # no statement where there are none
     ended = [claims[answer.token].pk for answer in answers] + [in_hand[pk] for pk in answered if pk in in_hand]
     Claim.objects.filter(pk__in=ended).update(ended=now, outcome=Outcome.SUBMITTED)
     Item.objects.filter(pk__in=answered).update(state=State.DONE)
     if user is not None:
         Draft.objects.filter(user=user, item__in=items).delete()
     audit.record_all(audit.entry(user, "submitted", row.item, feedback=row.pk, counted=row.counted, **audit.where(row.item)) for row in rows)
-    close_complete(batches.values(), now)
+    batches: dict[int, Batch] = {row.item.batch_id: row.item.batch for row in rows}
     events.batches_changed(batches.values())
     return rows
 
@@ -175,9 +189,10 @@ def _row(answer: Answer, claim: Claim, counted: bool, current: bool, user: Any, 
         deliberation=storable(answer.deliberation),
         raw=storable(answer.raw),
         unscored_reason=storable(answer.unscored_reason)[:REASON_LENGTH],
+        assisted=getattr(claim, "revealed", False),
         usage=dict(answer.usage),
         expert_options=snapshot(batch.expert),
-        started=claim.started,
+        started=claim.opened or claim.started,
         submitted=now,
     )
 
@@ -191,14 +206,23 @@ def _spans(answers: Sequence[Answer], rows: Sequence[Feedback]) -> list[Span]:
 
 
 def revise_feedback(
-    feedback: Feedback, *, key: str, user: Any, reason: str, critique: str, deliberation: str = "", score: float | str | None = None
+    feedback: Feedback,
+    *,
+    key: str,
+    user: Any,
+    reason: str,
+    critique: str,
+    deliberation: str = "",
+    score: float | str | None = None,
+    spans: Sequence[Passage] = (),
 ) -> Feedback:
     """Correct one's own verdict: a new revision stands in its place and the old one is kept as it was. The same `key` lands once.
 
     Raises `InvalidVerdict` (also for want of a reason), `NotYours`, `AlreadyAnswered` where a later revision stands already.
     """
     with transaction.atomic():
-        item = Item.objects.select_related("batch__domain", "batch__expert").select_for_update(of=("self",), no_key=True).get(pk=feedback.item_id)
+        related = Item.objects.select_related("batch__domain", "batch__expert", "rollout")
+        item = related.select_for_update(of=("self",), no_key=True).get(pk=feedback.item_id)
         if (landed := Feedback.objects.filter(key=key, author=user, item=item).first()) is not None:
             return landed
         old = Feedback.objects.get(pk=feedback.pk)
@@ -206,18 +230,35 @@ def revise_feedback(
             raise NotYours("Only the person who wrote a verdict can revise it.")
         if not old.current:
             raise AlreadyAnswered("A later revision of this verdict stands already.")
-        errors = validation.problems(item.batch.domain, critique=critique, score=score)
-        if not reason.strip():
+        answer = Answer(UUID(int=0), key, critique, deliberation, score, spans=spans)
+        errors = _problems(answer, item)
+        if not (reason := storable(reason.strip())):
             errors["reason"] = "Say why you change your verdict."
+        elif len(reason) > REVISION_REASON_LENGTH:
+            errors["reason"] = f"Keep the reason under {REVISION_REASON_LENGTH} characters; it has {len(reason)}."
         if errors:
             raise InvalidVerdict(errors)
-        answer = Answer(UUID(int=0), key, critique, deliberation, score)
-        now = timezone.now()
         claim = old.claim or Claim(item=item, started=old.started)
-        new = _row(answer, claim, old.counted, True, user, now)
-        new.item, new.claim, new.started, new.revision = item, old.claim, now, old.revision + 1
+        new = _row(answer, claim, old.counted, True, user, timezone.now())
+        new.item, new.claim, new.started, new.revision, new.reason = item, old.claim, new.submitted, old.revision + 1, reason
+        new.assisted = Reveal.objects.filter(user=user, rollout=item.rollout_id).exists()
         Feedback.objects.filter(pk=old.pk).update(current=False)
         new.save()
+        Span.objects.bulk_create(_spans([answer], [new]))
         audit.record(user, "revised", item, reason=reason, feedback=new.pk, replaces=old.pk, **audit.where(item))
         events.batches_changed([item.batch])
     return new
+
+
+def reveal(feedback: Feedback, *, user: Any) -> Reveal:
+    """Let the writer of `feedback` compare it with what the proxy and others said; what they write on that text from now on is assisted.
+
+    Raises `NotYours`. Asking twice changes nothing.
+    """
+    if user is None or feedback.author_id != user.pk:
+        raise NotYours("Only who has judged a text can compare.")
+    with transaction.atomic():
+        row, made = Reveal.objects.get_or_create(user=user, rollout_id=feedback.item.rollout_id)
+        if made:
+            audit.record(user, "revealed", feedback.item, **audit.where(feedback.item))
+    return row

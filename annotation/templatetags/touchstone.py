@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Sequence
 from datetime import datetime
 from functools import cache
+from statistics import quantiles
 from typing import Any
 
 import nh3
 from django import template
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
 from markdown_it import MarkdownIt
 
+from annotation import passages as cutting
 from annotation import roles
 
 register = template.Library()
@@ -37,6 +42,22 @@ def paragraphs(text: str) -> list[str]:
 
 
 @register.filter
+def passages(text: str) -> list[cutting.Block]:
+    """The text's paragraphs and the gaps between them; see `annotation.passages`."""
+    return cutting.cut(text or "")
+
+
+@register.filter
+def exact(text: str) -> SafeString:
+    """`text` escaped so that the browser's document holds every character of it.
+
+    A bare carriage return would reach the document as a line feed. Where it alone ends a line, a <br> breaks the line that it would not.
+    """
+    escaped = escape(text)
+    return mark_safe(re.sub(r"\r(?!\n)", "&#13;<br>", escaped).replace("\r\n", "&#13;\n"))  # noqa: S308 (has just been escaped)
+
+
+@register.filter
 def figure(value: float | str | None, digits: int = 2) -> str:
     """A number for people: thousands parted, `digits` decimals; a dash where there is none."""
     if value is None or isinstance(value, str):  # a template's missing variable is an empty string
@@ -48,6 +69,13 @@ def figure(value: float | str | None, digits: int = 2) -> str:
 def plain(value: float | None) -> str:
     """A number without needless decimals: 7, 62.5."""
     return "" if value is None else f"{value:g}"
+
+
+@register.filter
+def signed(value: float, digits: int = 1) -> str:
+    """A difference with its sign: +4.5, −12.0, 0.0."""
+    text = f"{abs(value):,.{digits}f}"
+    return text if float(text.replace(",", "")) == 0 else f"{'+' if value > 0 else '−'}{text}"
 
 
 @register.filter
@@ -72,6 +100,22 @@ def ago(moment: datetime) -> str:
     return "just now" if seconds < 10 else f"{duration(seconds)} ago"
 
 
+BINS = 20
+
+
+@register.inclusion_tag("annotation/_own_scores.html")
+def own_scores(history: Sequence[float] | str, low: float, high: float, noise: float | None = None) -> dict[str, Any]:
+    """A small picture of one's own recent scores on the scale from `low` to `high`; nothing for fewer than three."""
+    scores = sorted(score for score in history or () if isinstance(score, int | float))
+    if len(scores) < 3:
+        return {"bars": []}
+    counts = Counter(min(BINS - 1, int(BINS * (score - low) / (high - low))) for score in scores)
+    top = max(counts.values())
+    bars = [{"x": 10 * place + 1, "y": round(24 - 22 * n / top, 1), "height": round(22 * n / top, 1)} for place, n in sorted(counts.items())]
+    quarter, _, upper = quantiles(scores, n=4, method="inclusive")
+    return {"bars": bars, "n": len(scores), "lower": round(quarter, 1), "upper": round(upper, 1), "noise": noise}
+
+
 @register.simple_tag(takes_context=True)
 def navigation(context: dict[str, Any]) -> list[dict[str, Any]]:
     """The links of the header for who is signed in: label, url, and whether it is the present one."""
@@ -81,9 +125,10 @@ def navigation(context: dict[str, Any]) -> list[dict[str, Any]]:
         return []
     links = []
     if roles.is_expert(user):
-        links.append(("Review", reverse("queue")))
+        links += [("Review", reverse("queue")), ("My verdicts", reverse("verdicts"))]
     if roles.is_researcher(user):
         links.append(("Experiments", reverse("experiments")))
     if user.is_superuser:
         links.append(("Admin", reverse("admin:index")))
-    return [{"label": label, "url": url, "current": request.path.startswith(url)} for label, url in links]
+    present = max((url for _, url in links if request.path.startswith(url)), key=len, default=None)
+    return [{"label": label, "url": url, "current": url == present} for label, url in links]

@@ -139,12 +139,12 @@ def test_a_batch_for_a_program_is_sent_for_answering_when_it_is_made_and_found_b
     with pytest.raises(GraderError):
         tasks.answer_batch(failed.pk)
     assert sent() == [batch.pk, failed.pk]
-    assert tasks.sweep() == {"expired": 0, "restarted": 1}
+    assert tasks.sweep() == {"expired": 0, "closed": 0, "restarted": 1}
     assert sent()[2:] == [batch.pk]
     (claim,) = actions.claim_next(expert=program, batch=batch)
     assert tasks.sweep()["restarted"] == 0  # somebody is at work on it
     Claim.objects.filter(pk=claim.pk).update(expires=timezone.now())
-    assert tasks.sweep() == {"expired": 1, "restarted": 1}
+    assert tasks.sweep() == {"expired": 1, "closed": 0, "restarted": 1}
 
 
 @pytest.mark.django_db(transaction=True)

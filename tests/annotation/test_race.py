@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from random import Random
 from threading import Barrier
 from typing import Any
 
@@ -17,6 +18,7 @@ from annotation.tasks import answer_batch
 from tests.annotation.makers import claim_one, make_batch, make_domain, make_panel, make_program, make_user, submit
 
 THREADS = 32
+MANY = 64
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -59,6 +61,49 @@ def test_32_people_race_for_50_items_and_each_is_answered_once(domain):
     assert AuditEntry.objects.filter(verb="submitted").count() == 50
     assert Batch.objects.get().closed is not None
     assert AuditEntry.objects.filter(verb="completed").count() == 1
+
+
+def test_64_people_race_for_200_items_through_everything_at_once(domain):
+    """Some fetch ahead, some decline or give back, all send twice: each item is claimed and answered once."""
+    people = [make_user(f"person{i}") for i in range(MANY)]
+    batch = make_batch(make_panel(*people), domain, 200)
+
+    def work(number: int) -> int:
+        user, rng, done = people[number], Random(number), 0
+        while claims := actions.claim_next(user=user):
+            if rng.random() < 0.3:
+                actions.claim_ahead(claims[0].token, user=user)
+            if (chance := rng.random()) < 0.05:
+                actions.decline(claims[0].token, user=user, reason="expertise")
+                continue
+            if chance < 0.1:
+                actions.release(claims[0].token, user=user)
+                continue
+            rows = {submit(claims[0], user=user).pk for _ in range(2)}
+            assert len(rows) == 1
+            done += 1
+        return done
+
+    assert sum(at_once(work, MANY)) == 200
+    assert Feedback.objects.filter(counted=True, current=True).count() == Feedback.objects.count() == 200
+    assert set(Item.objects.filter(batch=batch).values_list("state", flat=True)) == {"done"}
+    assert not Claim.objects.filter(ended=None).exists()
+
+
+def test_three_reviewers_per_item_are_three_distinct_people(domain):
+    people = [make_user(f"person{i}") for i in range(16)]
+    batch = make_batch(make_panel(*people), domain, 20, reviewers=3)
+
+    def work(number: int) -> None:
+        while claims := actions.claim_next(user=people[number]):
+            submit(claims[0], user=people[number])
+
+    at_once(work, 16)
+    by_rollout: dict[int, list[int | None]] = {}
+    for rollout, author in Feedback.objects.filter(item__batch=batch).values_list("item__rollout", "author"):
+        by_rollout.setdefault(rollout, []).append(author)
+    assert len(by_rollout) == 20
+    assert all(len(authors) == len(set(authors)) == 3 for authors in by_rollout.values())
 
 
 def test_32_workers_of_one_program_race_for_50_items_and_each_is_claimed_once(domain):

@@ -69,7 +69,7 @@ def test_a_batch_keeps_the_order_of_its_rollouts_and_how_they_were_selected(doma
     pool = make_rollouts(domain, 3)
     batch = make_batch(panel, domain, pool[::-1], strategy="max-variance", seed=7, proxy=PROXY, experiment="exp", actor=alice)
     assert list(batch.items.values_list("rollout", flat=True)) == pool[::-1]
-    assert (batch.strategy, batch.seed, batch.proxy, batch.lease_seconds) == ("max-variance", 7, PROXY, 900)
+    assert (batch.strategy, batch.seed, batch.proxy, batch.lease_seconds) == ("max-variance", 7, PROXY, 300)
     entry = AuditEntry.objects.get(verb="selected")
     assert (entry.actor, entry.target, entry.data["items"]) == (alice, f"batch:{batch.pk}", 3)
 

@@ -166,7 +166,7 @@ def test_a_verdict_after_the_batch_was_closed_is_kept_as_extra(domain, panel, al
 def test_words_on_a_declined_item_are_kept_but_do_not_count(domain, panel, alice):
     batch = make_batch(panel, domain)
     claim = claim_one(alice)
-    actions.skip(claim.token, user=alice, reason="I know the writer.")
+    actions.decline(claim.token, user=alice, reason="conflict")
     assert not submit(claim, user=alice).counted
     assert states(batch) == ["ready"]
 

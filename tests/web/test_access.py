@@ -33,10 +33,16 @@ MATRIX = {
     "review-start": ("POST", posts(PANEL)),
     "batch-finished": ("GET", PANEL),
     "guidelines": ("GET", PANEL),
+    "verdicts": ("GET", EXPERTS),
+    "verdict": ("GET", EDITH),
+    "verdict-compare": ("POST", posts(EDITH)),
+    "verdict-revise": ("GET", EDITH),
     "review": ("GET", EDITH),
     "review-draft": ("POST", EDITH),
     "review-renew": ("POST", EDITH),
-    "review-skip": ("POST", posts(EDITH)),
+    "review-prefetch": ("POST", EDITH),
+    "review-counts": ("GET", EDITH),
+    "review-decline": ("POST", posts(EDITH)),
     "review-release": ("POST", posts(EDITH)),
     "experiments": ("GET", RESEARCHERS),
     "experiment-new": ("GET", RESEARCHERS),
@@ -51,16 +57,22 @@ MATRIX = {
     "rollout": ("GET", ROSALIND),
     "proxy": ("GET", ROSALIND),
 }
-DATA = {"review-draft": {"critique": "words", "version": 0}, "review-skip": {"reason": "unreadable"}}
+DATA = {"review-draft": {"critique": "words", "version": 0}, "review-decline": {"reason": "unreadable"}}
 
 
 @pytest.fixture
 def addresses(scene) -> dict[str, str]:
     found, batch = scenery.waiting(scene)
-    (claim,) = actions.claim_next(user=scene.people["edith"], batch=batch)
+    edith = scene.people["edith"]
+    (done,) = actions.claim_next(user=edith, batch=batch)
+    verdict = actions.submit_feedback(done.token, key="done", critique="Judged.", score=50, user=edith)
+    (claim,) = actions.claim_next(user=edith, batch=batch)
     DATA["review-start"] = {"batch": batch.pk}
     words = {
         "batch-finished": [batch.pk],
+        "verdict": [verdict.pk],
+        "verdict-compare": [verdict.pk],
+        "verdict-revise": [verdict.pk],
         "guidelines": [scene.domain.slug],
         "rollout": [found.name, Rollout.objects.filter(run=f"{found.name}/sample-0")[0].pk],
         "proxy": [found.name, 1],

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import html
+import json
+import re
 from datetime import timedelta
 
 import pytest
 from django.utils import timezone
 
 from annotation import actions
-from annotation.models import Claim, Draft, Feedback, Item
+from annotation.models import Claim, Draft, Feedback, Item, Span
 from tests.web import scenery
 
 
@@ -132,13 +135,13 @@ def test_a_draft_with_a_strange_version_is_refused(version, claim, signed_in):
 def test_declining_needs_a_reason_and_keeps_the_words(claim, signed_in):
     client = signed_in("edith")
     client.post(f"/review/{claim.token}/draft/", {"critique": "half a thought", "version": 0})
-    page = client.post(f"/review/{claim.token}/skip/", {}).content.decode()
+    page = client.post(f"/review/{claim.token}/decline/", {}).content.decode()
     assert "Choose a reason" in page
     assert "half a thought" in page
-    assert "Say in a few words" in client.post(f"/review/{claim.token}/skip/", {"reason": "other"}).content.decode()
-    client.post(f"/review/{claim.token}/skip/", {"reason": "other", "words": "I know the author"})
+    assert "Say in a few words" in client.post(f"/review/{claim.token}/decline/", {"reason": "other"}).content.decode()
+    client.post(f"/review/{claim.token}/decline/", {"reason": "other", "words": "I know the author"})
     claim.refresh_from_db()
-    assert (claim.outcome, claim.reason) == ("skipped", "Something else: I know the author")
+    assert (claim.outcome, claim.declined, claim.reason) == ("declined", "other", "I know the author")
     assert Item.objects.get(pk=claim.item_id).state == "ready"
 
 
@@ -195,3 +198,123 @@ def test_an_empty_queue_says_so(scene, signed_in):
 @pytest.mark.parametrize("batch", ["", "x", "999999", "9" * 40])
 def test_starting_a_batch_that_is_not_there_is_not_found(batch, scene, signed_in):
     assert signed_in("edith").post("/review/start/", {"batch": batch}).status_code == 404
+
+
+def as_script(client, address, data=None):
+    return client.post(address, data or {}, headers={"accept": "application/json"})
+
+
+def test_the_pages_own_script_is_told_where_to_go_on(claim, signed_in):
+    client = signed_in("edith")
+    ahead = as_script(client, f"/review/{claim.token}/prefetch/").json()["url"]
+    answer = as_script(client, f"/review/{claim.token}/", words()).json()
+    following = Claim.objects.get(user=claim.user, ended=None)
+    assert answer == {"next": ahead, "expires": following.expires.isoformat(), "message": "", "level": "success"}
+    assert ahead == f"/review/{following.token}/"
+    said = as_script(client, f"/review/{following.token}/decline/", {"reason": "unreadable"}).json()
+    assert (said["message"], said["level"]) == ("Declined. A colleague gets that text.", "success")
+
+
+def test_what_is_fetched_ahead_is_not_opened_by_looking_ahead(claim, signed_in):
+    client = signed_in("edith")
+    url = client.post(f"/review/{claim.token}/prefetch/").json()["url"]
+    assert client.get(f"{url}?ahead=1").status_code == 200
+    assert Claim.objects.get(user=claim.user, ended=None, opened=None)
+    client.post(f"/review/{claim.token}/", words())
+    client.get(url)
+    assert not Claim.objects.filter(ended=None, opened=None).exists()
+
+
+def test_what_was_fetched_ahead_and_went_on_to_a_colleague_is_not_opened(claim, scene, signed_in):
+    client = signed_in("edith")
+    url = client.post(f"/review/{claim.token}/prefetch/").json()["url"]
+    Claim.objects.filter(opened=None).update(expires=timezone.now() - timedelta(minutes=1))
+    actions.expire_claims()
+    actions.claim_next(user=scene.people["emil"], batch=claim.item.batch)
+    assert client.get(f"{url}?ahead=1").status_code == 410
+    assert "went to a colleague" in client.get(url, follow=True).content.decode()
+
+
+def test_the_last_text_has_none_ahead(scene, signed_in):
+    batch = scenery.ledger_batch(scene)
+    Item.objects.filter(batch=batch, position__gt=0).delete()
+    client = signed_in("edith")
+    address = client.post("/review/start/", {"batch": batch.pk})["Location"]
+    assert client.post(f"{address}prefetch/").json() == {"url": None}
+
+
+def test_counts_come_as_a_fragment(claim, signed_in):
+    page = signed_in("edith").get(f"/review/{claim.token}/counts/").content.decode()
+    assert "0 of 6 done" in page
+    assert "<html" not in page
+
+
+def test_highlights_are_kept_with_the_draft_and_stored_with_the_verdict(scene, signed_in):
+    content = "A wet 🐕 barked.\n\nCafe\u0301 noir."
+    batch = scenery.ledger_batch(scene, content=content)
+    client = signed_in("edith")
+    address = client.post("/review/start/", {"batch": batch.pk})["Location"]
+    start = content.index("Cafe")
+    span = {"start": start, "end": start + 5, "quote": "Cafe\u0301", "sign": "-", "comment": "whose?"}
+    assert client.post(f"{address}draft/", {"critique": "", "spans": json.dumps([span]), "version": 0}).json()["version"] == 1
+    assert Draft.objects.get().spans == [span]
+    (kept,) = re.findall(r'name="spans" value="([^"]*)"', client.get(address).content.decode())
+    assert json.loads(html.unescape(kept)) == [span]
+    client.post(address, words(spans=json.dumps([span])))
+    row = Span.objects.get()
+    assert (row.quote, content[row.start : row.end], row.sign, row.comment) == ("Cafe\u0301", "Cafe\u0301", "-", "whose?")
+
+
+@pytest.mark.parametrize(
+    ("spans", "message"),
+    [
+        ("{", "did not arrive in one piece"),
+        ('{"start": 0}', "did not arrive in one piece"),
+        ("[1]", "did not arrive in one piece"),
+        ('[{"start": "0", "end": 3}]', "lacks its place"),
+        ('[{"start": 0, "end": 99999999, "quote": "x", "sign": "+"}]', "lies outside the text"),
+        ('[{"start": 0, "end": 3, "quote": "xyz", "sign": "+"}]', "does not match the text it quotes"),
+        ('[{"start": 5, "end": 3, "quote": "", "sign": "+"}]', "lies outside the text"),
+        (json.dumps([{"start": 0, "end": 5, "quote": "Every", "sign": "?"}]), "strength or a weakness"),
+        (json.dumps([{"start": 0, "end": 1}] * 501), "more than the 500"),
+    ],
+)
+def test_a_wrong_highlight_is_said_and_the_words_stay(spans, message, scene, signed_in):
+    batch = scenery.ledger_batch(scene)
+    client = signed_in("edith")
+    address = client.post("/review/start/", {"batch": batch.pk})["Location"]
+    answer = client.post(address, words(spans=spans, critique="My very words."))
+    assert answer.status_code == 422
+    assert message in answer.content.decode()
+    assert "My very words." in answer.content.decode()
+    assert not Feedback.objects.exists()
+
+
+def test_200_kb_of_pasted_text_are_kept_as_a_draft_and_refused_with_a_reason(claim, signed_in):
+    client = signed_in("edith")
+    long = "word " * 40_000
+    assert client.post(f"/review/{claim.token}/draft/", {"critique": long, "version": 0}).status_code == 200
+    answer = client.post(f"/review/{claim.token}/", words(critique=long))
+    assert answer.status_code == 422
+    assert "The critique has 200,000 characters, and 100,000 is the most." in answer.content.decode()
+    assert long in answer.content.decode()
+
+
+def test_zero_width_right_to_left_and_emoji_come_back_as_typed(claim, signed_in):
+    said = "zero\u200bwidth \u202eright to left\u202c שלום 👩\u200d🚀 e\u0301"
+    signed_in("edith").post(f"/review/{claim.token}/", words(critique=said))
+    assert Feedback.objects.get(claim=claim).critique == said
+
+
+def test_who_left_the_panel_keeps_every_word(claim, scene, signed_in):
+    scene.panel.members.remove(scene.people["edith"])
+    client = signed_in("edith")
+    answer = client.post(f"/review/{claim.token}/", words(critique="Long & careful."))
+    assert answer.status_code == 403
+    page = answer.content.decode()
+    assert "no longer on the panel" in page
+    assert "Long &amp; careful." in page
+    for act in ("draft", "renew"):
+        answer = client.post(f"/review/{claim.token}/{act}/", {"critique": "more", "version": 0})
+        assert (answer.status_code, "no longer on the panel" in answer.json()["message"]) == (403, True)
+    assert not Feedback.objects.filter(claim=claim).exists()

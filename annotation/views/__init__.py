@@ -1,0 +1,1 @@
+"""Pages. Everything that changes a row goes through `annotation.actions`."""
