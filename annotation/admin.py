@@ -8,6 +8,7 @@ from django import forms
 from django.contrib import admin
 from django.http import HttpRequest
 
+from annotation.actions import audit
 from annotation.experts import without_secrets
 from annotation.models import AuditEntry, Batch, Claim, Domain, Draft, Expert, Feedback, Gold, Item, Prompt, ProxyGrade, Rollout, Span
 
@@ -33,6 +34,12 @@ class ReadOnlyAdmin(ReadOnly, admin.ModelAdmin):
 class DomainAdmin(admin.ModelAdmin):
     list_display = ["name", "slug", "score_min", "score_max", "score_required"]
     prepopulated_fields = {"slug": ["name"]}
+
+    def save_model(self, request: HttpRequest, obj: Domain, form: forms.ModelForm, change: bool) -> None:
+        """What stood there before is kept in the audit log: verdicts name the guidelines they were given under by their digest."""
+        before = {name: form.initial[name] for name in form.changed_data if form.initial[name] != getattr(obj, name)} if change else {}
+        super().save_model(request, obj, form, change)
+        audit.record(request.user, "edited" if change else "made", obj, before=before)
 
 
 class ExpertForm(forms.ModelForm):

@@ -18,7 +18,7 @@ from annotation.actions.batches import close_complete
 from annotation.actions.claims import UNKNOWN, lock_items, read_token
 from annotation.errors import AlreadyAnswered, ClaimLost, InvalidVerdict, NotYours
 from annotation.experts import snapshot
-from annotation.models import Batch, Claim, Draft, Feedback, Item, Reveal, Span
+from annotation.models import Batch, Claim, Draft, Feedback, Item, Reveal, Span, digest_of
 from annotation.text import storable
 
 State, Outcome = Item.State, Claim.Outcome
@@ -191,7 +191,7 @@ def _row(answer: Answer, claim: Claim, counted: bool, current: bool, user: Any, 
         unscored_reason=storable(answer.unscored_reason)[:REASON_LENGTH],
         assisted=getattr(claim, "revealed", False),
         usage=dict(answer.usage),
-        expert_options=snapshot(batch.expert),
+        expert_options=snapshot(batch.expert) | ({"guidelines": digest_of(batch.domain.guidelines)} if user is not None else {}),
         started=claim.opened or claim.started,
         submitted=now,
     )

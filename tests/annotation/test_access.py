@@ -7,10 +7,10 @@ from django.contrib.auth.models import AnonymousUser, Group
 from django.urls import reverse
 
 from annotation import roles
-from annotation.models import AuditEntry, Domain, Expert, Feedback
+from annotation.models import AuditEntry, Domain, Expert, Feedback, digest_of
 from tests.annotation.makers import claim_one, make_batch, make_user, submit
 
-SHOWN = ["prompt", "rollout", "batch", "item", "claim", "draft", "feedback", "auditentry"]
+SHOWN = ["prompt", "rollout", "batch", "item", "claim", "draft", "feedback", "gold", "auditentry"]
 
 
 @pytest.fixture
@@ -66,6 +66,18 @@ def test_domains_and_panels_can_be_edited(admin, domain, panel, alice, carol):
     assert admin.post(reverse("admin:annotation_expert_change", args=[panel.pk]), values).status_code == 302
     assert list(Expert.objects.get().members.all()) == [carol]
     assert admin.get(reverse("admin:annotation_domain_change", args=[domain.pk])).status_code == 200
+
+
+def test_the_guidelines_that_a_verdict_was_given_under_can_be_found_again(admin, domain, panel, alice):
+    Domain.objects.update(guidelines="Be kind.")
+    make_batch(panel, domain, 1)
+    row = submit(claim_one(alice), user=alice)
+    values = {field.name: field.value_from_object(domain) for field in Domain._meta.fields if field.editable and not field.primary_key}
+    values |= {"guidelines": "Be exact.", "score_anchors": "[]"}
+    assert admin.post(reverse("admin:annotation_domain_change", args=[domain.pk]), values).status_code == 302
+    entry = AuditEntry.objects.get(verb="edited")
+    assert (Domain.objects.get().guidelines, entry.data["before"]) == ("Be exact.", {"guidelines": "Be kind."})
+    assert row.expert_options == {"kind": "human", "guidelines": digest_of("Be kind.")}
 
 
 def test_a_secret_among_an_experts_options_is_refused(admin):

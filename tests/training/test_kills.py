@@ -16,6 +16,7 @@ import pytest
 from django.conf import settings as django_settings
 
 from annotation.models import Batch, Feedback, Item, ProxyGrade, Rollout
+from annotation.tasks import sweep as annotation_sweep
 from training import actions, tasks
 from training.budget import spent
 from training.models import Experiment, Job, Measurement, Stage
@@ -122,22 +123,17 @@ def worker(env) -> Iterator[Callable[[], subprocess.Popen]]:
 
 
 @pytest.fixture
-def web(env) -> Iterator[Callable[[], subprocess.Popen]]:
-    """Starts the web process, in a process group of its own, and waits until it answers."""
+def web(env) -> Iterator[Callable[[], tuple[subprocess.Popen, str]]]:
+    """Starts the web process, in a process group of its own; returns its address too."""
     started: list[subprocess.Popen] = []
 
-    def start() -> subprocess.Popen:
+    def start() -> tuple[subprocess.Popen, str]:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
-        command = [sys.executable, "-m", "uvicorn", "config.asgi:application", "--port", str(port), "--log-level", "warning"]
+        command = [sys.executable, "-m", "uvicorn", "config.asgi:application", "--port", str(port), "--log-level", "error"]
         started.append(subprocess.Popen(command, cwd=django_settings.BASE_DIR, env=env, start_new_session=True))
-        for _ in range(300):
-            with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as page:
-                assert page.status == 200
-                return started[-1]
-            time.sleep(0.1)
-        raise AssertionError("the web process does not answer")
+        return started[-1], f"http://127.0.0.1:{port}/"
 
     yield start
     for process in started:
@@ -150,24 +146,39 @@ def kill_group(process: subprocess.Popen) -> None:
     process.wait()
 
 
-def test_workers_carry_it_and_whatever_is_killed_is_replaced(worker, web, make, run) -> None:
-    undisturbed = run(name="undisturbed")
-    experiment = actions.start(make())
-    process, server = worker(), web()
-    killed: set[str] = set()
-    deadline = time.monotonic() + 240
-    while experiment.state in (*Experiment.ACTIVE, Experiment.State.DRAFT):
-        assert time.monotonic() < deadline, experiment.note
-        kinds = set(experiment.jobs.filter(state=Job.State.RUNNING, attempts__gte=1).values_list("kind", flat=True)) & {"rl", "distil"}
-        if fresh := kinds - killed:
-            killed |= fresh
+def answers(address: str) -> bool:
+    for _ in range(300):
+        with contextlib.suppress(OSError), urllib.request.urlopen(address, timeout=5) as page:
+            return page.status == 200
+        time.sleep(0.1)
+    return False
+
+
+def test_worker_web_and_trainer_killed_at_every_boundary_it_ends_as_if_undisturbed(worker, web, make, run) -> None:
+    undisturbed = run(name="undisturbed", steps=1, segment=1)
+    experiment = actions.start(make(steps=1, segment=1))
+    process, (server, address) = worker(), web()
+    seen, kills, swept = boundary(experiment), 0, 0.0
+    hit: set[str] = set()  # kinds of jobs whose process was killed
+    deadline = time.monotonic() + 480
+    while kills_left(experiment):
+        assert time.monotonic() < deadline, Experiment.objects.get(pk=experiment.pk).note
+        if (now := boundary(experiment)) != seen:
+            seen, kills = now, kills + 1
+            hit |= set(experiment.jobs.filter(state=Job.State.RUNNING, attempts__gte=1).values_list("kind", flat=True))
             for victim in (process, server):
                 kill_group(victim)
             kill_trainer(experiment)
-            process, server = worker(), web()
-        tasks.sweep()  # as beat does
-        time.sleep(0.5)
-        experiment.refresh_from_db()
+            process, (server, address) = worker(), web()
+        if time.monotonic() - swept > 0.5:
+            swept = time.monotonic()
+            tasks.sweep()  # as beat does
+            annotation_sweep()
+        time.sleep(0.01)
+    experiment.refresh_from_db()
     assert experiment.state == Experiment.State.DONE, experiment.note
-    assert killed == {"rl", "distil"}
+    assert kills >= 10
+    assert {"rl", "distil", "sample"} <= hit
     assert trace(experiment) == trace(undisturbed)
+    assert not Batch.objects.filter(closed=None).exists()
+    assert answers(address)
