@@ -62,10 +62,24 @@ def alignment(expert: Scores, proxy: Scores, groups: Sequence[Hashable], *, repl
 
     Prompts where either side has no variance are left out and counted; so they are within each replicate.
     """
-    table, total, note = _pairs(expert, proxy, groups)
+    table, total, note = _scored_by_all(groups, expert, proxy)
     varied = moments.varies(table)
-    note.append(_share(int((~varied).sum()), len(varied), "prompts without variance"))
+    note.append(share_of(int((~varied).sum()), len(varied), "prompts without variance"))
     return _estimate(moments.mean_correlation, [moments.standardised(table.only(varied))], total, note, replicates, seed)
+
+
+def alignment_change(
+    expert: Scores, before: Scores, after: Scores, groups: Sequence[Hashable], *, replicates: int = REPLICATES, seed: int = 0
+) -> Estimate:
+    """`alignment` of the proxy after a realignment less that of the proxy before it, on the same rollouts, -2..2.
+
+    Most of what makes an alignment uncertain (which prompts, which rollouts) is the same on both sides and drops out, so this tells sooner
+    than two intervals whether realigning helped. Prompts where any of the three has no variance are left out and counted.
+    """
+    table, total, note = _scored_by_all(groups, expert, before, after)
+    varied = moments.varies(table)
+    note.append(share_of(int((~varied).sum()), len(varied), "prompts without variance"))
+    return _estimate(moments.correlation_change, [moments.standardised(table.only(varied))], total, note, replicates, seed)
 
 
 def raw_correlation(expert: Scores, proxy: Scores, groups: Sequence[Hashable], *, replicates: int = REPLICATES, seed: int = 0) -> Estimate:
@@ -73,10 +87,10 @@ def raw_correlation(expert: Scores, proxy: Scores, groups: Sequence[Hashable], *
 
     A proxy that only knows which prompts do well has a high one and is no use to RL: read it beside `alignment`.
     """
-    table, total, note = _pairs(expert, proxy, groups)
+    table, total, note = _scored_by_all(groups, expert, proxy)
     table = moments.pooled_standard(table.only(table.counts > 0))
     if not table.columns.any():
-        return Estimate(None, left_out=total, note=_join(["no variance in the scores", *note]))
+        return Estimate(None, left_out=total, note=joined("no variance in the scores", *note))
     return _estimate(moments.pooled_correlation, [table], total, note, replicates, seed)
 
 
@@ -89,9 +103,9 @@ def predicted_gain(
     With `scale` the proxy's advantages are divided by their group's standard deviation, as GRPO does: expert points, comparable between proxies.
     A prompt on which a side does not vary promises nothing and counts as 0; one with fewer than two scored rollouts is left out.
     """
-    table, total, note = _pairs(expert, proxy, groups)
+    table, total, note = _scored_by_all(groups, expert, proxy)
     several = table.counts > 1
-    note.append(_share(int((~several).sum()), len(several), "prompts with fewer than 2 scored rollouts"))
+    note.append(share_of(int((~several).sum()), len(several), "prompts with fewer than 2 scored rollouts"))
     statistic = moments.mean_scaled_covariance if scale else moments.mean_covariance
     # Drawing n rollouts of n anew shrinks a covariance to (n - 1) / n of what it was on average: undone, or the interval would lie too low.
     return _estimate(statistic, [moments.centred(table.only(several))], total, note, replicates, seed, redrawn=partial(statistic, shrunk=True))
@@ -102,7 +116,7 @@ def mean_reward(values: Scores, groups: Sequence[Hashable], *, replicates: int =
     numbers = _numbers(values, groups)
     scored = np.isfinite(numbers)
     table = Table.of([group for group, there in zip(groups, scored, strict=True) if there], numbers[scored])
-    note = [_share(int((~scored).sum()), len(numbers), "rollouts unscored")]
+    note = [share_of(int((~scored).sum()), len(numbers), "rollouts unscored")]
     return _estimate(moments.mean, [table], len(numbers), note, replicates, seed)
 
 
@@ -117,12 +131,12 @@ def pgr(*, method: Sample, base: Sample, ceiling: Sample, replicates: int = REPL
     """
     tables, prompts = _shared(method, base, ceiling)
     samples, total = sum(int(table.counts.sum()) for table in tables), sum(len(groups) for _, groups in (method, base, ceiling))
-    note = [_share(prompts - len(tables[0].counts), prompts, "prompts not scored in all three")]
+    note = [share_of(prompts - len(tables[0].counts), prompts, "prompts not scored in all three")]
     gap = _estimate(moments.gap, tables[1:], 0, [], replicates, seed)
     if gap.value is not None and (gap.low is None or gap.low <= 0):
         interval = "no interval" if gap.low is None else f"{gap.low:.3g} to {gap.high:.3g}"
         reason = f"not defined: the ceiling is {gap.value:.3g} above the base ({interval}), not clearly positive"
-        return Estimate(None, samples=samples, left_out=total - samples, note=_join([reason, *note]))
+        return Estimate(None, samples=samples, left_out=total - samples, note=joined(reason, *note))
     return _estimate(moments.recovered, tables, total, note, replicates, seed)
 
 
@@ -148,36 +162,50 @@ def _estimate(
     left_out = total - samples
     prompts = len(tables[0].counts)
     if not prompts:
-        return Estimate(None, samples=0, left_out=left_out, note=_join(["nothing to measure", *note]))
+        return Estimate(None, samples=0, left_out=left_out, note=joined("nothing to measure", *note))
     value = float(statistic(*(Table(table.columns[:, None], table.counts[None]) for table in tables))[0])
     if prompts < 2:
-        return Estimate(value, samples=samples, left_out=left_out, note=_join([*note, "one prompt only: no interval"]))
+        return Estimate(value, samples=samples, left_out=left_out, note=joined(*note, "one prompt only: no interval"))
     drawn = hierarchical_bootstrap(redrawn or statistic, tables, replicates=replicates, seed=seed)
     drawn = drawn[np.isfinite(drawn)]
     if redrawn is not None and len(drawn):
         drawn = drawn + value - drawn.mean()
-    low, high = map(float, np.quantile(drawn, [0.025, 0.975])) if len(drawn) else (None, None)
-    return Estimate(value, low, high, samples, left_out, _join(note))
+    return Estimate(value, *percentiles(drawn), samples, left_out, joined(*note))
+
+
+def percentiles(drawn: Array) -> tuple[float | None, float | None]:
+    """The 95% interval of a statistic by its value in each replicate; replicates in which it is not defined (NaN) do not count."""
+    drawn = drawn[np.isfinite(drawn)]
+    if not len(drawn):
+        return None, None
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def as_array(scores: Scores) -> Array:
+    """The scores as numbers; None, which is unscored, as NaN."""
+    return np.array([np.nan if score is None else score for score in scores], dtype=float)
 
 
 def _numbers(scores: Scores, groups: Sequence[Hashable]) -> Array:
-    values = np.array([np.nan if score is None else score for score in scores], dtype=float)
+    values = as_array(scores)
     if len(values) != len(groups):
         raise ValueError(f"{len(values)} scores, but prompt ids for {len(groups)}")
     return values
 
 
-def _pairs(expert: Scores, proxy: Scores, groups: Sequence[Hashable]) -> tuple[Table, int, list[str]]:
-    """The rollouts that both sides scored, by prompt; how many were given; and a note of how many are not scored."""
-    both = np.stack([_numbers(expert, groups), _numbers(proxy, groups)])
-    scored = np.isfinite(both).all(0)
+def _scored_by_all(groups: Sequence[Hashable], *sides: Scores) -> tuple[Table, int, list[str]]:
+    """The rollouts that all sides scored, by prompt; how many were given; and a note of how many are not scored."""
+    scores = np.stack([_numbers(side, groups) for side in sides])
+    scored = np.isfinite(scores).all(0)
     number, count = positions(groups)
-    return Table.arranged(number[scored], count, *both[:, scored]), len(groups), [_share(int((~scored).sum()), len(groups), "rollouts unscored")]
+    return Table.arranged(number[scored], count, *scores[:, scored]), len(groups), [share_of(int((~scored).sum()), len(groups), "rollouts unscored")]
 
 
-def _share(count: int, total: int, what: str) -> str:
+def share_of(count: int, total: int, what: str) -> str:
+    """A part of an estimate's note: what was left out, nothing where nothing was."""
     return f"{count} of {total} {what}" if count else ""
 
 
-def _join(notes: Sequence[str]) -> str:
+def joined(*notes: str) -> str:
     return "; ".join(note for note in notes if note)

@@ -61,6 +61,13 @@ def mean_correlation(table: Table) -> Array:
     return np.where(how_many > 0, correlation.sum(-1) / np.maximum(how_many, 1), np.nan)
 
 
+def correlation_change(table: Table) -> Array:
+    """How much better the third column goes with the first than the second does: the difference of their mean correlations."""
+    before, after = (Table(table.columns[[0, i]], table.counts) for i in (1, 2))
+    result: Array = mean_correlation(after) - mean_correlation(before)
+    return result
+
+
 def pooled_correlation(table: Table) -> Array:
     shape = table.counts.shape[:-1]
     pooled = Table(table.columns.reshape(2, *shape, -1), table.counts.sum(-1))

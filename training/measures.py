@@ -64,7 +64,9 @@ def of(experiment: Experiment, row: Stage, stage: protocol.Stage) -> list[Measur
         asked = experiment.stages.select_related("batch").get(key=f"ask-eval-{stage.step}")
         if asked.batch is not None:
             proxy = experiment.proxies.get(number=stage.number)
-            return list(_of_proxy(look_at(asked.batch, str(row.job), proxy.digest), proxy, "after"))
+            sample = experiment.stages.select_related("job").get(key=f"sample-{stage.step}")
+            before, after = look_at(asked.batch, str(sample.job), sample.arguments["graded_by"]), look_at(asked.batch, str(row.job), proxy.digest)
+            return [*_of_proxy(after, proxy, "after"), Measured("alignment_change", realigned(before, after), proxy)]
     return []
 
 
@@ -79,6 +81,11 @@ def agreement(look: Look) -> dict[str, Estimate]:
         "raw_correlation": alignment.raw_correlation(look.expert, look.proxy, look.prompts),
         "predicted_gain": alignment.predicted_gain(look.expert, look.proxy, look.prompts),
     }
+
+
+def realigned(before: Look, after: Look) -> Estimate:
+    """How much better the realigned proxy agrees with the expert than the one before it did, on the same rollouts."""
+    return alignment.alignment_change(before.expert, before.proxy, after.proxy, before.prompts)
 
 
 def proxy_reward(look: Look) -> Estimate:

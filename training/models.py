@@ -191,7 +191,8 @@ class Measurement(models.Model):
     experiment = models.ForeignKey(Experiment, on_delete=models.CASCADE, related_name="measurements")
     stage = models.ForeignKey(Stage, on_delete=models.CASCADE, related_name="measurements")
     name = models.CharField(
-        max_length=40, help_text="expert_reward, proxy_reward, alignment, raw_correlation, predicted_gain, unscored_rate, unique_rate"
+        max_length=40,
+        help_text="expert_reward, proxy_reward, alignment, alignment_change, raw_correlation, predicted_gain, unscored_rate, unique_rate",
     )
     step = models.PositiveIntegerField(help_text="The policy's step.")
     proxy = models.ForeignKey(ProxyVersion, null=True, blank=True, on_delete=models.PROTECT)

@@ -176,6 +176,7 @@ def _realignment(look: Seen) -> Report:
         "learnt_from": look.learnt_from,
         **{key: _json(before.get(name)) for key, name in names.items()},
         **{key: _json(after.get(name)) for key, name in then.items()},
+        "change": _json(measures.realigned(look.before, look.after)) if before and after and look.after else None,
     }
 
 
@@ -194,6 +195,7 @@ def _rounds(history: History) -> list[Report]:
                 "alignment_before": realignment.get("before")
                 or (_json(measures.agreement(look.before)["alignment"]) if any(look.before.traces) else None),
                 "alignment_after": realignment.get("after"),
+                "alignment_change": realignment.get("change"),
                 "expert_reward": _expert([look]) if look.before.prompts else None,
                 "expert_reward_next": _expert(following),
                 "unique_rate": look.unique,

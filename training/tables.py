@@ -23,7 +23,7 @@ def tables(results: dict[str, Any]) -> str:
 
 
 RESULTS = ("experiment", "method", "steps", "expert reward", "proxy reward", "PGR", "samples", "fewer", "at equal reward", "unscored")
-ROUNDS = ("round", "purpose", "step", "samples", "alignment before", "after", "expert reward", "until the next", "unique")
+ROUNDS = ("round", "purpose", "step", "samples", "alignment before", "after", "change", "expert reward", "until the next", "unique")
 
 
 def _result(entry: dict[str, Any]) -> Row:
@@ -52,6 +52,7 @@ def _round(row: dict[str, Any]) -> Row:
         f"{row['samples']:,}",
         _interval(row["alignment_before"], "{:.2f}"),
         _interval(row["alignment_after"], "{:.2f}"),
+        _interval(row["alignment_change"], "{:+.2f}"),
         _interval(row["expert_reward"], "{:.1f}"),
         _value(row["expert_reward_next"], "{:.1f}"),
         "-" if unique is None else f"{unique:.0%}",

@@ -59,6 +59,7 @@ def test_measurements_stand_at_every_look_and_after_every_realignment(run) -> No
     assert [r for r in rows if r[0] == "expert_reward"] == [("expert_reward", step, "", None) for step in (0, 2, 4)]
     looks = [("alignment", 0, "before", 1), ("alignment", 0, "after", 2), ("alignment", 2, "before", 2)]
     assert [r for r in rows if r[0] == "alignment"] == [*looks, ("alignment", 2, "after", 3), ("alignment", 4, "before", 3)]
+    assert [r for r in rows if r[0] == "alignment_change"] == [("alignment_change", 0, "", 2), ("alignment_change", 2, "", 3)]
     assert all(
         m.value is not None for m in experiment.measurements.filter(name__in=["expert_reward", "proxy_reward", "unscored_rate", "unique_rate"])
     )

@@ -140,6 +140,7 @@ def test_the_numbers_are_those_of_the_rows(results) -> None:
     (realignment,) = full["realignments"]
     assert realignment["before"]["value"] == pytest.approx(-1)
     assert realignment["after"]["value"] == pytest.approx(1)
+    assert realignment["change"]["value"] == pytest.approx(2)
     assert realignment["learnt_from"] == 4
     # 30, 50, 30, 50 by the version that then rewarded; 60, 62, 64 at the end, one unscored
     assert full["proxy_reward"]["base"]["value"] == 40

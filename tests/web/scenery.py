@@ -236,6 +236,7 @@ def _round(scenery: Scenery, found: Experiment, round_: int, parent: ProxyVersio
     version.feedback.set(Feedback.objects.filter(item__batch=teach))
     grade = Stage.objects.create(experiment=found, number=10 * round_ + 1, kind="grade", key=f"grade-{step}", arguments={"step": step}, outcome={})
     _measure(found, grade, step, version, "alignment", 0.63 + rng.uniform(-0.03, 0.03), 0.06, when="after")
+    _measure(found, grade, step, version, "alignment_change", 0.19 + rng.uniform(-0.03, 0.03), 0.03)
     train = _job(found, f"train-{step}", "rl", at + timedelta(seconds=60), 30, done=12 if last else 30)
     for n in range(1, (12 if last else 30) + 1):
         StepMetric.objects.create(
