@@ -28,7 +28,7 @@ from training.pocket.language import OBJECTS, PLACES, SETUPS, StoryPrompt, fill,
 from training.pocket.prompts import grading_prompt
 from training.pocket.tokenizer import make_tokenizer
 
-DATA_VERSION = 1  # raise with any change to the language, the expert, the prompts or the mix below
+DATA_VERSION = 2  # raise with any change to the language, the expert, the prompts or the mix below
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def random_rubric(rng: random.Random, weak_share: float) -> Rubric:
 def graded_story(rng: random.Random, prompt: StoryPrompt) -> str:
     """A story to be judged: as the base writes it, or better, or spoiled in the ways that a policy finds when it chases a score."""
     kind = rng.random()
-    story = write_story(rng, prompt.object, prompt.place, rng.uniform(0.6, 1.0) if kind < 0.3 else story_quality(rng))
+    story = write_story(rng, prompt.object, prompt.place, rng.uniform(0.6, 1.0) if kind < 0.5 else story_quality(rng))
     if kind < 0.84:
         return story
     if kind < 0.88:
