@@ -103,17 +103,20 @@ def ago(moment: datetime) -> str:
 BINS = 20
 
 
-@register.inclusion_tag("annotation/_own_scores.html")
-def own_scores(history: Sequence[float] | str, low: float, high: float, noise: float | None = None) -> dict[str, Any]:
-    """A small picture of one's own recent scores on the scale from `low` to `high`; nothing for fewer than three."""
+@register.simple_tag
+def own_scores(history: Sequence[float] | str, low: float, high: float) -> dict[str, Any]:
+    """What `annotation/_own_scores.html` draws: one's own scores on the scale from `low` to `high`, and where their middle half lies.
+
+    {} for fewer than three: too few to be a picture of anything.
+    """
     scores = sorted(score for score in history or () if isinstance(score, int | float))
     if len(scores) < 3:
-        return {"bars": []}
+        return {}
     counts = Counter(min(BINS - 1, int(BINS * (score - low) / (high - low))) for score in scores)
     top = max(counts.values())
     bars = [{"x": 10 * place + 1, "y": round(24 - 22 * n / top, 1), "height": round(22 * n / top, 1)} for place, n in sorted(counts.items())]
-    quarter, _, upper = quantiles(scores, n=4, method="inclusive")
-    return {"bars": bars, "n": len(scores), "lower": round(quarter, 1), "upper": round(upper, 1), "noise": noise}
+    lower, _, upper = quantiles(scores, n=4, method="inclusive")
+    return {"bars": bars, "count": len(scores), "lower": round(lower, 1), "upper": round(upper, 1)}
 
 
 @register.simple_tag(takes_context=True)
@@ -126,8 +129,12 @@ def navigation(context: dict[str, Any]) -> list[dict[str, Any]]:
     links = []
     if roles.is_expert(user):
         links += [("Review", reverse("queue")), ("My verdicts", reverse("verdicts"))]
+    if roles.is_expert(user) and not roles.is_admin(user):  # an admin finds their own among everybody's
+        links.append(("My quality", reverse("quality")))
     if roles.is_researcher(user):
         links.append(("Experiments", reverse("experiments")))
+    if roles.is_admin(user):
+        links += [("Batches", reverse("batches")), ("Experts", reverse("experts-quality"))]
     if user.is_superuser:
         links.append(("Admin", reverse("admin:index")))
     present = max((url for _, url in links if request.path.startswith(url)), key=len, default=None)

@@ -168,6 +168,8 @@ def _desk(request: HttpRequest, claim: Claim, form: VerdictForm, decline_form: D
 
 def _revoked(request: HttpRequest, claim: Claim) -> HttpResponse:
     """For whoever submits after leaving the panel: nothing is taken, and no word is lost."""
+    if request.headers.get("Accept") == "application/json":
+        return JsonResponse({"message": REVOKED}, status=403)
     words = {name: request.POST.get(name, "") for name in ("critique", "deliberation", "score")}
     return render(request, "annotation/revoked.html", {"words": words, "message": REVOKED}, status=403)
 

@@ -1,8 +1,10 @@
 // Shows how long the text is yours, and renews the lease while somebody is reading or writing here.
-const EVERY = 60_000; // ms between renewals, at most one
-const IDLE = 120_000; // ms without a sign of life after which nobody is here
+import { every } from "./timers.js";
 
-export function lease(element, token) {
+const EVERY = 60_000; // ms between renewals, at most one
+const IDLE = 240_000; // ms without a sign of life after which nobody is here
+
+export function lease(element, token, signal) {
   const self = { renewed };
   if (!element?.dataset.url) return self;
   let expires = Date.parse(element.dataset.expires);
@@ -19,7 +21,7 @@ export function lease(element, token) {
 
   function show() {
     const minutes = Math.ceil((expires - Date.now()) / 60_000);
-    element.classList.toggle("soon", lost || minutes <= 2);
+    element.classList.toggle("soon", lost || minutes <= 1);
     const text = minutes > 0 && !lost ? `Yours for ${minutes} min, longer while you read or write` : "Lease ended; you can still submit";
     if (element.textContent !== text) element.textContent = text;
   }
@@ -27,11 +29,12 @@ export function lease(element, token) {
   async function beat() {
     show();
     const now = Date.now();
-    if (lost || now - seen > IDLE || now - asked < EVERY || document.body.dataset.sending) return;
+    const away = document.visibilityState !== "visible" || now - seen > IDLE;
+    if (lost || away || now - asked < EVERY || document.body.dataset.sending) return;
     asked = now;
     try {
       const body = new URLSearchParams({ csrfmiddlewaretoken: token() });
-      const response = await fetch(element.dataset.url, { method: "POST", body, redirect: "manual" });
+      const response = await fetch(element.dataset.url, { method: "POST", body, redirect: "manual", signal });
       if (response.ok) renewed((await response.json()).expires);
       else if (response.status === 410) lost = true;
       show();
@@ -41,9 +44,10 @@ export function lease(element, token) {
   }
 
   for (const kind of ["keydown", "pointermove", "scroll", "touchstart"]) {
-    window.addEventListener(kind, () => (seen = Date.now()), { passive: true });
+    window.addEventListener(kind, () => (seen = Date.now()), { passive: true, capture: true, signal });
   }
+  document.addEventListener("visibilitychange", beat, { signal });
   show();
-  setInterval(beat, 5000);
+  every(5000, beat, signal);
   return self;
 }

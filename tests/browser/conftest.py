@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from django.conf import settings
+from django.db import connection
 
 from tests.conftest import environment
 from tests.web import scenery
@@ -97,7 +98,19 @@ def visitor(chromium, site: str, transactional_db) -> Iterator[Callable]:
     yield visit
     for context in contexts:
         context.close()
+    settle()
     assert not complaints
+
+
+def settle() -> None:
+    """Wait until the web server is done with what closed pages had asked for: the database is emptied next, and would meet it."""
+    busy = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND state <> 'idle'"
+    with connection.cursor() as cursor:
+        for _ in range(200):
+            cursor.execute(busy)
+            if not cursor.fetchone()[0]:
+                return
+            time.sleep(0.05)
 
 
 def sign_in(page, name: str) -> None:
