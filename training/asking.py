@@ -26,12 +26,16 @@ WHY = {
 }
 
 
-def ask(experiment: Experiment, stage: protocol.Ask, count: int) -> Batch | None:
-    """The batch for `stage`, of `count` rollouts; None when there is nothing to ask for. Asked twice, it is the same batch."""
+def ask(experiment: Experiment, stage: protocol.Ask, count: int, *, room: int) -> Batch | None:
+    """The batch for `stage`, of `count` rollouts; None when there is nothing to ask for. Asked twice, it is the same batch.
+
+    `room`: how many controls the budget allows besides.
+    """
     chosen = choose(experiment, stage, count) if count else []
     if not chosen:
         return None
     measured = stage.purpose in ("eval", "check")
+    repeats, golds = experiment.plan.controls(len(chosen), room)
     # Programs and language models are set to work by the queue itself.
     return annotation.select_batch(
         key=f"{experiment.name}/{stage.key}",
@@ -44,6 +48,8 @@ def ask(experiment: Experiment, stage: protocol.Ask, count: int) -> Batch | None
         seed=derive_seed(experiment.seed, stage.key),
         experiment=experiment.name,
         proxy=experiment.proxies.order_by("-number")[0].digest,
+        repeat_share=repeats / len(chosen),
+        gold_share=golds / len(chosen),
         note="To measure the policy; nothing is learnt from it." if measured else f"Chosen {dict(STRATEGIES)[experiment.plan.strategy]}.",
     )
 
@@ -87,7 +93,7 @@ def waiting(experiment: Experiment, stage: protocol.Ask, batch: Batch, coming: i
     people = experiment.expert.kind == Expert.Kind.HUMAN
     who = "Waiting for experts" if people else f"{experiment.expert.name} is judging"
     verb, why = "is" if coming == 1 else "are", WHY[stage.purpose]
-    note = f"{who}: {coming} of {batch.items.count()} verdicts {verb} still to come before {why} step {stage.step}."
+    note = f"{who}: {coming} of {batch.items.filter(control='').count()} verdicts {verb} still to come before {why} step {stage.step}."
     if people and (stuck := querysets.stranded(batch).count()):
         note += f" Everybody on the panel has declined or judged {stuck} of these: add a member to {experiment.expert.name}, or close the batch."
     failure = AuditEntry.objects.filter(target=f"batch:{batch.pk}", verb=FAILED).first()

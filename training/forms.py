@@ -140,5 +140,6 @@ def _estimate(plan: Plan, budget: int | None) -> dict[str, Any]:
         return {"error": "Cannot be counted yet: steps, steps between looks and rollouts of each prompt must be at least 1."}
     counts = protocol.estimate(plan)
     purposes = {"initial": "to teach first", "update": "to teach again", "eval": "to measure", "check": "to check", "reward": "as reward in RL"}
+    purposes["control"] = "at most as hidden repeats and gold items"
     parts = [{"purpose": purposes.get(name, name), "count": count} for name, count in counts.items()]
     return {"parts": parts, "total": sum(counts.values()), "budget": budget}

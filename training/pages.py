@@ -88,10 +88,10 @@ def samples(experiment: Experiment) -> dict[str, Any]:
 
 
 def waiting_batches(experiment: Experiment) -> QuerySet[Batch]:
-    """Open batches that people have to answer, with `total` and `done` items."""
+    """Open batches that people have to answer, with `total` and `done` items; controls are not waited for."""
     asked = Batch.objects.filter(experiment=experiment.name, closed=None, expert__kind="human")
-    live = ~Q(items__state=Item.State.CANCELLED)
-    return asked.annotate(total=Count("items", filter=live), done=Count("items", filter=Q(items__state=Item.State.DONE)))
+    live = Q(items__control="") & ~Q(items__state=Item.State.CANCELLED)
+    return asked.annotate(total=Count("items", filter=live), done=Count("items", filter=live & Q(items__state=Item.State.DONE)))
 
 
 def chart(experiment: Experiment) -> dict[str, Any]:

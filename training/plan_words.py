@@ -11,6 +11,8 @@ WORDS: dict[str, tuple[str, str]] = {
     "per_prompt": ("Rollouts of each prompt", "In a pool."),
     "eval_prompts": ("Eval prompts", "At each look; 0: no measuring."),
     "eval_rollouts": ("Rollouts of each eval prompt", ""),
+    "repeat_share": ("Hidden repeats", "Share of verdicts, 0 to 0.5: the same judge gets the text again. On top, as far as the budget goes."),
+    "gold_share": ("Gold items", "Likewise: texts of the domain whose score is known."),
     "stop_after_falls": ("Falls that end the run", "Weak proxy: looks at which expert reward fell; 0: never."),
     "proxy_n": ("Traces per rollout", "The mean of their scores is the reward."),
     "proxy_temperature": ("Proxy's temperature", ""),
@@ -31,7 +33,7 @@ WORDS: dict[str, tuple[str, str]] = {
 }
 MAIN = ["steps", "segment", "initial", "update"]
 ADVANCED: list[tuple[str, list[str]]] = [
-    ("Asking and measuring", ["pool", "per_prompt", "eval_prompts", "eval_rollouts", "stop_after_falls"]),
+    ("Asking and measuring", ["pool", "per_prompt", "eval_prompts", "eval_rollouts", "stop_after_falls", "repeat_share", "gold_share"]),
     ("The proxy's grading", ["proxy_n", "proxy_temperature", "proxy_max_tokens", "variance_grades", "unscored_limit"]),
     ("RL", ["prompts_per_step", "group", "learning_rate", "policy_temperature", "policy_max_tokens", "save_every"]),
     ("Distillation", ["epochs", "update_epochs", "replay", "distil_learning_rate", "distil_batch"]),

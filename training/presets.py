@@ -30,6 +30,9 @@ class Plan:
     per_prompt: int = 8  # rollouts of each prompt in a pool
     eval_prompts: int = 60
     eval_rollouts: int = 8  # of each eval prompt
+    # Controls come on top of what is asked, as far as the budget goes; RL on expert reward has none.
+    repeat_share: float = 0.0  # hidden repeats, as a share of the verdicts asked for: how steady the expert is
+    gold_share: float = 0.0  # gold items, likewise: how exact
     stop_after_falls: int = 1  # weak proxy: falls of expert reward that end the run; 0: never
     # the proxy
     proxy_n: int = 2  # resampled traces per rollout
@@ -68,6 +71,14 @@ class Plan:
     def pool_grades(self) -> int:
         """Proxy traces on each rollout of a pool, as the strategy needs them."""
         return {"random": 0, "max-variance": self.variance_grades, "max-disagreement": self.proxy_n}[self.strategy]
+
+    def controls(self, count: int, room: int | None = None) -> tuple[int, int]:
+        """How many hidden repeats and gold items come on top of `count` verdicts at most; no more than `room` together."""
+        repeats, golds = round(self.repeat_share * count), round(self.gold_share * count)
+        if room is None or repeats + golds <= room:
+            return repeats, golds
+        fewer = repeats * room // (repeats + golds)
+        return fewer, room - fewer
 
     @property
     def batch(self) -> int:

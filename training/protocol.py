@@ -195,7 +195,10 @@ PROTOCOLS: dict[str, Callable[[Plan], Script]] = {"full-trace": full_trace, "cei
 
 
 def estimate(plan: Plan) -> dict[str, int]:
-    """Expert samples by purpose if nothing ends early: the script is run through with outcomes that go well."""
+    """Expert samples by purpose if nothing ends early: the script is run through with outcomes that go well.
+
+    "control" are hidden repeats and gold items, where the plan has any: as many as there can be.
+    """
     script = PROTOCOLS[plan.protocol](plan)
     samples: dict[str, int] = {}
     outcome: Outcome
@@ -205,6 +208,8 @@ def estimate(plan: Plan) -> dict[str, int]:
         while True:
             if isinstance(stage, Ask):
                 samples[stage.purpose] = samples.get(stage.purpose, 0) + stage.count
+                if controls := sum(plan.controls(stage.count)):
+                    samples["control"] = samples.get("control", 0) + controls
                 rising += 1
                 outcome = {"samples": stage.count, "mean": rising, "error": 0.0}
             elif isinstance(stage, Train):
@@ -219,6 +224,8 @@ def estimate(plan: Plan) -> dict[str, int]:
 
 
 def least(plan: Plan) -> int:
-    """Expert samples without which the protocol cannot do anything: up to and including the look after its first RL step."""
-    first = {"full-trace": max(plan.pool, plan.initial) if plan.strategy == "max-disagreement" else plan.initial, "ceiling": plan.batch}
-    return first.get(plan.protocol, 0) + plan.evaluation * (1 if plan.protocol == "weak-proxy" else 2)
+    """Expert samples without which the protocol cannot do anything: up to and including the look after its first RL step, with their controls."""
+    asked = [plan.evaluation] * (1 if plan.protocol == "weak-proxy" else 2)
+    if plan.protocol == "full-trace":
+        asked.append(max(plan.pool, plan.initial) if plan.strategy == "max-disagreement" else plan.initial)
+    return sum(count + sum(plan.controls(count)) for count in asked) + (plan.batch if plan.protocol == "ceiling" else 0)

@@ -65,8 +65,9 @@ def _ask(experiment: Experiment, row: Stage, stage: protocol.Ask) -> Progress:
     if row.batch is None and "granted" not in row.arguments:
         # What teaches must leave enough to see what it taught.
         reserve = 0 if stage.purpose in ("eval", "check") else experiment.plan.evaluation
-        row.arguments["granted"] = min(stage.count, max(0, budget.left(experiment) - reserve))
-        row.batch = asking.ask(experiment, stage, row.arguments["granted"])
+        left = max(0, budget.left(experiment) - reserve)
+        granted = row.arguments["granted"] = min(stage.count, left)
+        row.batch = asking.ask(experiment, stage, granted, room=left - granted)
         row.save()
     if row.batch is None:
         return Progress({"samples": 0, "mean": None, "error": None})

@@ -10,6 +10,7 @@ from typing import Any
 
 from django.conf import settings
 
+from annotation.actions.batches import MOST_CONTROLS
 from annotation.models import Domain, Expert, Prompt
 from training import protocol
 from training.errors import InvalidExperiment
@@ -129,6 +130,8 @@ def _together(plan: Plan) -> dict[str, tuple[bool, str]]:
     full, variance = plan.protocol == "full-trace", plan.strategy == "max-variance"
     return {
         "group": (plan.group < 2, "A group needs at least 2 rollouts of a prompt: advantages are differences within it."),
+        "repeat_share": (not plan.repeat_share <= MOST_CONTROLS, f"This is a share, from 0 to {MOST_CONTROLS:g}."),
+        "gold_share": (not plan.gold_share <= MOST_CONTROLS, f"This is a share, from 0 to {MOST_CONTROLS:g}."),
         "unscored_limit": (plan.unscored_limit > 1, "This is a share, from 0 to 1."),
         "initial": (full and plan.initial == 0, "Distillation needs at least 1 expert sample before the first RL step."),
         "eval_prompts": (

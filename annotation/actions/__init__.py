@@ -4,7 +4,7 @@ Rows are locked in one order, so that no two actions wait for each other: claims
 id. Handing out items and ending stale claims skip what is locked.
 """
 
-from annotation.actions.batches import close_batch, reassign, reopen, select_batch
+from annotation.actions.batches import close_batch, reassign, reopen, select_batch, set_priority
 from annotation.actions.claims import claim_ahead, claim_next, decline, expire_claims, open_claim, release, release_many, renew_claim
 from annotation.actions.drafts import save_draft
 from annotation.actions.gold import remove_gold, set_gold
@@ -37,6 +37,7 @@ __all__ = [
     "save_draft",
     "select_batch",
     "set_gold",
+    "set_priority",
     "submit_feedback",
     "submit_many",
 ]

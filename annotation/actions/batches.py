@@ -22,6 +22,7 @@ from annotation.text import storable
 logger = logging.getLogger(__name__)
 
 MOST_CONTROLS = 0.5
+HIGHEST_PRIORITY = 1000
 
 # People's leases follow their writing: the page renews them while somebody is there.
 LEASE_SECONDS = {Expert.Kind.HUMAN: 300, Expert.Kind.LLM: 600, Expert.Kind.PROGRAM: 60}
@@ -227,6 +228,25 @@ def reopen(item: Item, *, actor: Any, reason: str) -> Item:
         events.batches_changed([batch])
         _invite(batch)
     return item
+
+
+def set_priority(batch: Batch, priority: int, *, actor: Any) -> Batch:
+    """Put the batch before those of lower `priority` (-1000..1000) in the queue; what is in somebody's hands stays there.
+
+    Raises `InvalidSelection` for a priority out of range, `NothingToDo` where the batch is closed.
+    """
+    if not -HIGHEST_PRIORITY <= priority <= HIGHEST_PRIORITY:
+        raise InvalidSelection(f"A priority is a whole number from -{HIGHEST_PRIORITY} to {HIGHEST_PRIORITY}, not {priority}.")
+    with transaction.atomic():
+        batch = _lock([batch.pk])[0]
+        if batch.closed is not None:
+            raise NothingToDo("This batch is closed: nobody is asked, so its priority changes nothing.")
+        if batch.priority != priority:
+            before, batch.priority = batch.priority, priority
+            batch.save(update_fields=["priority"])
+            audit.record(actor, "prioritised", batch, before=before, to=priority, experiment=batch.experiment)
+            events.batch_touched(batch.pk, batch.experiment)
+    return batch
 
 
 def lock_batches(ids: Iterable[int]) -> dict[int, Batch]:

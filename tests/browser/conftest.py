@@ -83,7 +83,7 @@ def visitor(chromium, site: str, transactional_db) -> Iterator[Callable]:
     contexts, complaints = [], []
 
     def visit(name: str | None = None, **options):
-        context = chromium.new_context(base_url=site, **{"viewport": {"width": 1280, "height": 900}, **options})
+        context = chromium.new_context(**{"base_url": site, "viewport": {"width": 1280, "height": 900}, **options})
         context.set_default_timeout(15_000)
         contexts.append(context)
         page = context.new_page()

@@ -6,6 +6,7 @@ SCREENSHOTS=folder leaves pictures there.
 from __future__ import annotations
 
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -27,6 +28,30 @@ WORDS = {
 }
 
 
+def measured(scene) -> None:
+    """A finished batch with repeats and gold items: Edith and the program have judged all of it."""
+    rng = Random(7)
+    texts = [row.pk for row in scenery.stories(scene, "measured", 0, "train", 10, 4, rng, 0.5)]
+    for pk in texts[30:]:
+        actions.set_gold(Rollout.objects.get(pk=pk), 60, actor=scene.people["ada"])
+    truth = {pk: rng.uniform(20, 80) for pk in texts[:30]}
+    for expert in (scene.panel, scene.program):
+        batch = actions.select_batch(
+            key=f"measured by {expert.alias}",
+            title=f"Stories to compare judges by, {expert.name}",
+            domain=scene.domain,
+            expert=expert,
+            purpose="calibration",
+            rollouts=texts[:30],
+            repeat_share=0.3,
+            gold_share=0.3,
+        )
+        who = {"user": scene.people["edith"]} if expert.kind == "human" else {"expert": expert}
+        while claims := actions.claim_next(batch=batch, **who):
+            score = min(100, max(0, truth.get(claims[0].item.rollout_id, 66) + rng.gauss(0, 6)))
+            actions.submit_feedback(claims[0].token, key=str(claims[0].token), critique="Judged.", score=score, user=who.get("user"))
+
+
 @pytest.fixture
 def addresses(scene, tmp_path) -> dict[str, tuple[str | None, str]]:
     """Name -> who looks, and where."""
@@ -34,6 +59,7 @@ def addresses(scene, tmp_path) -> dict[str, tuple[str | None, str]]:
     scenery.waiting(scene)
     scenery.failed(scene, tmp_path / "train-0")
     scenery.experiment(scene, "rosalind", "later", "Ceiling, for comparison", "pocket-ceiling", scene.program)
+    measured(scene)
     batch = scenery.ledger_batch(scene)
     user = scene.people["edith"]
     (done,) = actions.claim_next(user=user, batch=batch)
@@ -47,6 +73,15 @@ def addresses(scene, tmp_path) -> dict[str, tuple[str | None, str]]:
         "review": ("edith", f"/review/{claim.token}/"),
         "submitted": ("edith", f"/review/{done.token}/"),
         "finished": ("edith", f"/review/finished/{batch.pk}/"),
+        "quality": ("edith", "/review/quality/"),
+        "quality-none": ("emil", "/review/quality/"),
+        "experts": ("ada", f"/experts/quality/?domain={scene.domain.slug}"),
+        "batches": ("ada", "/batches/"),
+        "batch": ("ada", f"/batches/{batch.pk}/"),
+        "batch-close": ("ada", f"/batches/{batch.pk}/close/"),
+        "batch-item": ("ada", f"/batches/{batch.pk}/items/{done.item_id}/"),
+        "batch-item-reassign": ("ada", f"/batches/{batch.pk}/items/{claim.item_id}/reassign/"),
+        "batch-item-gold": ("ada", f"/batches/{batch.pk}/items/{done.item_id}/gold/"),
         "guidelines": ("edith", "/review/guidelines/short-stories/"),
         "missing": ("edith", "/nothing/"),
         "no-role": ("olga", "/"),

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 CODE = """
 import sys
 sys.modules["django"] = None
-import grading.alignment, grading.backends, grading.graders, grading.models.scripted
+import grading.agreement, grading.alignment, grading.backends, grading.graders, grading.models.scripted
 from grading.models.transformers import TransformersModel
 assert "torch" not in sys.modules and "transformers" not in sys.modules
 """

@@ -202,6 +202,11 @@ def test_the_estimate_follows_the_numbers(scene, researcher):
     assert "<b>270 verdicts</b>: 120 to measure, 100 to teach first, 50 to teach again" in text_of(
         researcher.post("/experiments/new/estimate/", data)
     )
+    with_controls = data | {"repeat_share": 0.05, "gold_share": 0.1}
+    # of looks of 40: 2 and 4, three times; of 100: 5 and 10; of 50: 2 and 5
+    assert "<b>310 verdicts</b>: 120 to measure, 40 at most as hidden repeats and gold items" in text_of(
+        researcher.post("/experiments/new/estimate/", with_controls)
+    )
     assert "The budget of 200 ends it earlier." in text_of(researcher.post("/experiments/new/estimate/", data | {"sample_budget": 200}))
 
 
