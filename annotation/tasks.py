@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any
@@ -69,25 +70,34 @@ def answer(batch: Batch, judge: Judge) -> int:
     with asyncio.Runner() as runner:  # one loop for all chunks: clients keep their connections
         while claims := actions.claim_next(expert=batch.expert, batch=batch, limit=CHUNK[Expert.Kind(batch.expert.kind)]):
             try:
-                verdicts = _judge(runner, judge, batch, claims)
-                actions.submit_many([_answer(claim, verdict) for claim, verdict in zip(claims, verdicts, strict=True)])
+                verdicts, failure = _judge(runner, judge, batch, claims)
+                given = [(claim, verdict) for claim, verdict in zip(claims, verdicts, strict=True) if verdict is not None]
+                if given:
+                    actions.submit_many([_answer(claim, verdict) for claim, verdict in given])
+                if failure is not None:
+                    raise failure
             except BaseException:
-                actions.release_many([claim.token for claim in claims], reason=FAILED)
+                actions.release_many([claim.token for claim in claims], reason=FAILED)  # those that were handed in have ended
                 raise
             answered += len(claims)
     return answered
 
 
-def _judge(runner: asyncio.Runner, judge: Judge, batch: Batch, claims: Sequence[Claim]) -> list[Verdict]:
-    verdicts: list[Verdict] = []
+def _judge(runner: asyncio.Runner, judge: Judge, batch: Batch, claims: Sequence[Claim]) -> tuple[list[Verdict | None], GraderError | None]:
+    """A verdict for each claim; where the judge fails on the way, those that were had before (they are paid for), None for the rest, and why."""
+    verdicts: list[Verdict | None] = []
     for slot, group in groupby(claims, key=lambda claim: claim.item.slot):  # claims come slot by slot
         held = list(group)
         # Repeated verdicts on one rollout must not share their noise. A program's seed stands for the text alone, whatever company it
         # comes in; a language model samples a chunk at a time, and two chunks must not draw alike.
         seed = batch.seed + slot + (held[0].item_id if batch.expert.kind == Expert.Kind.LLM else 0)
         cases = [Case(claim.item.rollout.prompt.text, claim.item.rollout.content) for claim in held]
-        verdicts += _grade(runner, judge, cases, seed)
-    return verdicts
+        try:
+            verdicts += _grade(runner, judge, cases, seed)
+        except GraderError as exc:
+            verdicts += exc.partial
+            return verdicts + [None] * (len(claims) - len(verdicts)), exc
+    return verdicts, None
 
 
 def _grade(runner: asyncio.Runner, judge: Judge, cases: list[Case], seed: int) -> list[Verdict]:
@@ -97,7 +107,14 @@ def _grade(runner: asyncio.Runner, judge: Judge, cases: list[Case], seed: int) -
     except GraderRefused as exc:
         if len(cases) == 1:
             return [Verdict.unscored(f"declined: {exc}")]
-        return [verdict for case in cases for verdict in _grade(runner, judge, [case], seed)]
+        had: list[Verdict] = []
+        for case in cases:
+            try:
+                had += _grade(runner, judge, [case], seed)
+            except GraderError as exc:
+                exc.partial = [*had, *(exc.partial or [None])]
+                raise
+        return had
     if len(verdicts) != len(cases):
         raise RuntimeError(f"{type(judge).__name__} gave {len(verdicts)} verdicts on {len(cases)} cases")
     return verdicts
@@ -110,7 +127,7 @@ def _answer(claim: Claim, verdict: Verdict) -> actions.Answer:
     if not reason:
         wrong = validation.problems(claim.item.batch.domain, critique=verdict.critique, score=score)
         reason, score = " ".join(wrong.values()), (None if wrong else score)
-    usage = {"input_tokens": verdict.usage.input_tokens, "output_tokens": verdict.usage.output_tokens}
+    usage = asdict(verdict.usage) | ({"models": list(verdict.models)} if verdict.models else {})
     return actions.Answer(claim.token, f"claim-{claim.token}", verdict.critique, verdict.deliberation, score, verdict.raw, usage, reason)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 
 class ConfigurationError(ValueError):
@@ -26,11 +28,20 @@ class Retry:
 
 
 class GraderError(Exception):
-    """A verdict could not be had for reasons outside the text. `retry` says whether and when to try again."""
+    """A verdict could not be had for reasons outside the text. `retry` says whether and when to try again.
 
-    def __init__(self, message: str, *, retry: Retry) -> None:
+    `partial` is what was had nevertheless, in place of what would have been returned: completions by request from a language model, verdicts by
+    case from a judge, None for each that is missing; empty where there is nothing. It is paid for, so keep it and ask for the rest.
+    """
+
+    def __init__(self, message: str, *, retry: Retry, partial: Sequence[Any] = ()) -> None:
         super().__init__(message)
         self.retry = retry
+        self.partial = list(partial)
+
+
+class StillRunning(GraderError):
+    """A batch at the provider has not ended yet. Nothing is wrong: hand the same requests and the same batch ids in again later."""
 
 
 class GraderRefused(GraderError):

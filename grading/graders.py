@@ -9,11 +9,11 @@ from statistics import fmean
 from typing import Any, TypeVar
 
 from grading.backends import load
-from grading.errors import ConfigurationError
-from grading.models.base import TEMPERATURE, LanguageModel, derive_seed
+from grading.errors import ConfigurationError, GraderError
+from grading.models.base import BATCH, TEMPERATURE, BatchHandle, LanguageModel, derive_seed, require
 from grading.parsing import parse_trace
 from grading.prompts import GradingPrompt
-from grading.types import Case, Message, Sampling, TraceFormat, Usage, Verdict
+from grading.types import Case, Completion, Message, Sampling, TraceFormat, Usage, Verdict
 
 T = TypeVar("T")
 
@@ -47,15 +47,38 @@ class Grader:
         if sampling and "temperature" in sampling and TEMPERATURE not in self.model.capabilities:
             raise ConfigurationError(f"{type(self.model).__name__} takes no temperature: leave it out of sampling")
 
-    async def grade(self, cases: Sequence[Case], *, seed: int = 0) -> list[Verdict]:
-        """One verdict per case, in order: the mean of its scored samples, of which there are up to len(prompts) x n."""
+    async def grade(self, cases: Sequence[Case], *, seed: int = 0, batches: BatchHandle | None = None) -> list[Verdict]:
+        """One verdict per case, in order: the mean of its scored samples, of which there are up to len(prompts) x n.
+
+        What was cut off, declined or not taken is unscored with its reason and takes no other sample or case with it. Where the model fails for
+        other reasons, the `GraderError` has the verdicts that are complete in `partial`. How many requests are under way at a time is the model's
+        affair. `batches` are for a model with BATCH.
+        """
+        if batches is not None:
+            require(self.model, BATCH, "grade without a BatchHandle, or use a model that makes batches")
+        more: dict[str, Any] = {} if batches is None else {"batches": batches}
         samples: list[list[Verdict]] = [[] for _ in cases]
         for k, prompt in enumerate(self.prompts):
             requests = [[Message("user", prompt.render(case, self.format))] for case in cases]
-            answers = await self.model.generate(requests, self.sampling, seed=derive_seed(seed, k))
+            try:
+                answers = await self.model.generate(requests, self.sampling, seed=derive_seed(seed, k), **more)
+            except GraderError as exc:
+                last = k == len(self.prompts) - 1
+                exc.partial = [self._verdict(*pair) for pair in zip(samples, exc.partial, strict=True)] if last and exc.partial else []
+                raise
             for verdicts, completions in zip(samples, answers, strict=True):
-                verdicts += [parse_trace(c.text, self.format, finished=c.finished).with_usage(c.usage) for c in completions]
+                verdicts += map(self._read, completions)
         return [mean_verdict(verdicts) for verdicts in samples]
+
+    def _verdict(self, earlier: Sequence[Verdict], completions: Sequence[Completion] | None) -> Verdict | None:
+        return None if completions is None else mean_verdict([*earlier, *map(self._read, completions)])
+
+    def _read(self, completion: Completion) -> Verdict:
+        if completion.failure:
+            verdict = Verdict.unscored(completion.failure, raw=completion.text)
+        else:
+            verdict = parse_trace(completion.text, self.format, finished=completion.finished)
+        return replace(verdict, usage=completion.usage, models=(completion.model,) if completion.model else ())
 
 
 def mean_verdict(samples: Sequence[Verdict]) -> Verdict:
@@ -63,15 +86,19 @@ def mean_verdict(samples: Sequence[Verdict]) -> Verdict:
 
     Where none is scored the verdict is unscored, with the commonest reason and the first sample that has it. `Verdict.samples` keeps all.
     """
-    usage = sum((sample.usage for sample in samples), Usage())
+    whole: dict[str, Any] = {
+        "usage": sum((sample.usage for sample in samples), Usage()),
+        "models": tuple(dict.fromkeys(model for sample in samples for model in sample.models)),
+        "samples": tuple(samples),
+    }
     scored = [(sample.score, sample) for sample in samples if sample.score is not None]
     if scored:
         mean = fmean(score for score, _ in scored)
         _, nearest = min(scored, key=lambda pair: abs(pair[0] - mean))
-        return replace(nearest, score=mean, usage=usage, samples=tuple(samples))
+        return replace(nearest, score=mean, **whole)
     reason = Counter(sample.unscored_reason for sample in samples).most_common(1)[0][0]
     first = next(sample for sample in samples if sample.unscored_reason == reason)
-    return replace(first, usage=usage, samples=tuple(samples))
+    return replace(first, **whole)
 
 
 def _make(kind: type[T], name: str, options: Mapping[str, Any] | None) -> T:

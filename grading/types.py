@@ -20,13 +20,28 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens that verdicts cost; adds up."""
+    """Tokens that verdicts cost; adds up. The four kinds have prices of their own and no token is counted twice.
+
+    `input_tokens` were read at the full price, `cache_read_tokens` came from a prompt cache and `cache_write_tokens` were put into one.
+    """
 
     input_tokens: int = 0
     output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
 
     def __add__(self, other: Usage) -> Usage:
-        return Usage(self.input_tokens + other.input_tokens, self.output_tokens + other.output_tokens)
+        return Usage(
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            self.cache_read_tokens + other.cache_read_tokens,
+            self.cache_write_tokens + other.cache_write_tokens,
+        )
+
+    @property
+    def read_tokens(self) -> int:
+        """All tokens that were read, cached or not."""
+        return self.input_tokens + self.cache_read_tokens + self.cache_write_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +49,8 @@ class Verdict:
     """The parsed form of a grading trace.
 
     `score` is None where there is none to trust, and `unscored_reason` then says why; a failure
-    is never a score of 0. `samples` holds the single verdicts where this one is their mean.
+    is never a score of 0. `samples` holds the single verdicts where this one is their mean, and `models` the ids of the language models that
+    wrote them, as their servers resolved them.
     """
 
     score: float | None
@@ -44,6 +60,7 @@ class Verdict:
     usage: Usage = Usage()
     unscored_reason: str = ""
     samples: tuple[Verdict, ...] = ()
+    models: tuple[str, ...] = ()
 
     @classmethod
     def unscored(cls, reason: str, *, raw: str = "", critique: str = "", deliberation: str = "") -> Verdict:
@@ -78,20 +95,35 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What a language model wrote. `finished` is False where it ran out of tokens."""
+    """What a language model wrote. `finished` is False where it ran out of tokens.
+
+    `usage` is such that the completions of a request add up to what the request cost; a server that counts them together has their output
+    tokens spread evenly and the prompt put on the first. `model` is the id that a server resolved the model's name to ("" where there is none,
+    as for a folder), and `stop` why the text ends: "end", "length", "refused", or the server's own word for anything else. `failure` says why
+    there is no answer to this request, where there is none: it was declined, or the server would not take it. `logprobs` are the chosen tokens
+    with their log-probabilities, where asked.
+    """
 
     text: str
     finished: bool = True
     usage: Usage = Usage()
+    model: str = ""
+    stop: str = ""
+    failure: str = ""
+    logprobs: tuple[tuple[str, float], ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How a language model samples. Part of a result's provenance, so it is a value, not a setting."""
+    """How a language model samples. Part of a result's provenance, so it is a value, not a setting.
+
+    `max_tokens` includes what the model thinks before it answers. Where a model takes no temperature, 1 stands for how it samples anyway.
+    """
 
     temperature: float = 1.0
     max_tokens: int = 1024
     n: int = 1
+    logprobs: bool = False
 
 
 class Judge(Protocol):

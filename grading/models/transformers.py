@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from grading.errors import ConfigurationError
-from grading.models.base import SEED, TEMPERATURE
+from grading.models.base import PREFILL, SEED, TEMPERATURE, N, check, encodable
 from grading.types import Completion, Message, Sampling, Usage
 
 
@@ -35,7 +35,7 @@ class TransformersModel:
     rounding, which differs between batches), and torch's global random state is neither used nor changed.
     """
 
-    capabilities = frozenset({SEED, TEMPERATURE})
+    capabilities = frozenset({N, SEED, TEMPERATURE, PREFILL})
 
     def __init__(self, path: str | Path, batch_size: int = 256, device: str | None = None, dtype: str | None = None) -> None:
         if not (Path(path) / "config.json").is_file():
@@ -51,6 +51,7 @@ class TransformersModel:
         The work is done in line and the event loop waits: whoever holds a model in process has nothing else to do meanwhile, and a thread would
         only compete with torch's own for the same cores.
         """
+        check(self, requests, sampling)
         if self._loaded is None:
             self._loaded = load(self.path, self.device, self.dtype)
         prompts = encode(self._loaded, requests)
@@ -72,7 +73,8 @@ class TransformersModel:
         ended = [bool(tokens) and tokens[-1] in loaded.stops for tokens in written]
         texts = loaded.tokenizer.batch_decode(written, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         for (i, _), tokens, text, finished in zip(batch, written, texts, ended, strict=True):
-            yield Completion(text, finished=finished, usage=Usage(len(prompts[i]), len(tokens)))
+            usage = Usage(len(prompts[i]), len(tokens))
+            yield Completion(text, finished=finished, usage=usage, stop="end" if finished else "length")
 
 
 def load(path: str, device: str | None, dtype: str | None) -> Loaded:
@@ -101,20 +103,29 @@ def load(path: str, device: str | None, dtype: str | None) -> Loaded:
 
 
 def encode(loaded: Loaded, requests: Sequence[Sequence[Message]]) -> list[list[int]]:
-    """The tokens of each conversation, ready for the assistant's turn.
+    """The tokens of each conversation, ready for the assistant's turn, or for what comes after the words that it has begun with.
 
     Special tokens spelt out in a message get a space after their first character: nobody may end a turn or begin another from inside one.
+    Raises `ConfigurationError` where the chat template does not keep an assistant's last turn as it is.
     """
 
     def plain(text: str) -> str:
-        return loaded.specials.sub(lambda match: f"{match[0][0]} {match[0][1:]}", text)
+        return loaded.specials.sub(lambda match: f"{match[0][0]} {match[0][1:]}", encodable(text))
 
-    texts = [
-        loaded.tokenizer.apply_chat_template(
-            [{"role": message.role, "content": plain(message.content)} for message in messages], tokenize=False, add_generation_prompt=True
-        )
-        for messages in requests
-    ]
+    def render(messages: Sequence[Message]) -> str:
+        begun = messages[-1].role == "assistant" and bool(messages[-1].content.strip())  # a turn begun without words is yet to begin
+        turns = [{"role": message.role, "content": plain(message.content)} for message in messages]
+        if begun:
+            ending = {"continue_final_message": True}
+        else:
+            ending = {"add_generation_prompt": True}
+            turns = turns if messages[-1].role == "user" else turns[:-1]
+        try:
+            return str(loaded.tokenizer.apply_chat_template(turns, tokenize=False, **ending))
+        except ValueError as exc:
+            raise ConfigurationError(f"the chat template does not take this conversation: {exc}") from exc
+
+    texts = [render(messages) for messages in requests]
     if not texts:
         return []
     tokens: list[list[int]] = loaded.tokenizer(texts, add_special_tokens=False)["input_ids"]

@@ -94,6 +94,16 @@ class OverloadedJudge:
         raise GraderError("the model is overloaded", retry=Retry.after(30))
 
 
+class BrokenOffJudge(FairJudge):
+    """Is cut off after two verdicts, and has those."""
+
+    async def grade(self, cases: Sequence[Case], *, seed: int = 0) -> list[Verdict]:
+        if len(cases) < 3:
+            return await super().grade(cases, seed=seed)
+        had = await super().grade(cases[:2], seed=seed)
+        raise GraderError("the connection was dropped", retry=Retry.after(0), partial=[*had, *[None] * (len(cases) - 2)])
+
+
 class LockedOutJudge:
     """Out of reach until somebody mends the set-up."""
 

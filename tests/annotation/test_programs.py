@@ -63,6 +63,17 @@ def test_when_the_model_is_overloaded_the_items_wait_and_the_sweep_asks_again_la
     assert tasks.answer_batch(batch.pk) == 3
 
 
+def test_what_was_had_before_the_connection_broke_is_kept_and_only_the_rest_is_asked_again(domain):
+    batch = make_batch(make_program(backend="broken-off"), domain, 5)
+    with pytest.raises(GraderError, match="dropped"):
+        tasks.answer_batch(batch.pk)
+    assert states(batch) == ["done", "done", "ready", "ready", "ready"]
+    with pytest.raises(GraderError):
+        tasks.answer_batch(batch.pk)
+    assert tasks.answer_batch(batch.pk) == 1
+    assert Feedback.objects.count() == querysets.verdicts(batch).count() == 5
+
+
 @pytest.mark.parametrize(("backend", "error"), [("locked-out", GraderError), ("short", RuntimeError), ("gone", ConfigurationError)])
 def test_any_failure_leaves_the_items_claimable_and_says_why(backend, error, domain):
     batch = make_batch(make_program(backend=backend), domain, 3)

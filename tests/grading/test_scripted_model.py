@@ -6,8 +6,8 @@ import pytest
 
 from grading.errors import ConfigurationError
 from grading.models.scripted import ScriptedModel
+from grading.testing import ModelConformance, ask
 from grading.types import Sampling
-from tests.grading.model_conformance import ModelConformance, ask
 
 
 def rambling(messages, seed):

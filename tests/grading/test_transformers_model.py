@@ -10,8 +10,8 @@ import pytest
 
 from grading.errors import ConfigurationError
 from grading.models.transformers import TransformersModel, encode, load
+from grading.testing import ModelConformance, ask
 from grading.types import Sampling
-from tests.grading.model_conformance import ModelConformance, ask
 from tests.grading.tiny import save_tiny_model
 
 REQUESTS = ask("a", "tell me a story about a key", "tell me a story", "x" * 40, "")

@@ -1,0 +1,164 @@
+"""A language model behind a server that speaks OpenAI's chat completions: vLLM, and everything that does as it does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+from urllib.parse import urlsplit
+
+from grading.errors import ConfigurationError, GraderError, Retry
+from grading.models.base import (
+    CAPABILITIES,
+    DECLINED,
+    LOGPROBS,
+    PREFILL,
+    SEED,
+    TEMPERATURE,
+    WAIT,
+    Calls,
+    N,
+    Secret,
+    ask,
+    check,
+    check_options,
+    derive_seed,
+    encodable,
+)
+from grading.types import Completion, Message, Sampling, Usage
+
+SERVERS = {"vllm": frozenset({N, SEED, TEMPERATURE, LOGPROBS, PREFILL}), "other": frozenset({N, TEMPERATURE, LOGPROBS})}
+# What a request does not say, vLLM takes from the checkpoint (Qwen3: top_k 20, top_p 0.95). These are its values for "nothing of the kind".
+PLAIN_SAMPLING = {"top_p": 1.0, "top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
+OURS = {"model", "messages", "n", "seed", "temperature", "max_tokens", "max_completion_tokens", "logprobs", "stream"}
+CONTINUE = {"continue_final_message": True, "add_generation_prompt": False}
+STOPS = {"stop": "end", "length": "length", "content_filter": "refused"}
+NO_KEY = "none"  # the client wants one, and would look for one that is meant for another server
+
+
+class OpenAIModel:
+    """The model called `model` at `base_url`, such as http://127.0.0.1:8000/v1. A LoRA adapter that vLLM serves is a model of its own by name.
+
+    `api_key_env` names the environment variable that holds the key; without it none is sent. `server` is "vllm", which is promised n, seed,
+    temperature, logprobs and prefilled turns and told to sample plainly whatever the checkpoint recommends, or "other" for n, temperature and
+    logprobs alone; `capabilities` lists what another server does, where that is not the same. `extra` is put into every request as it is
+    (`{"chat_template_kwargs": {"enable_thinking": False}}`, `{"top_p": 0.95}`) and `max_tokens_field` is the name that the server has for the limit
+    (OpenAI's own: max_completion_tokens). `max_concurrency` requests are under way at a time in one call of `generate`.
+
+    All n samples of a request are asked for at once; where fewer choices come back the rest are asked for one by one, each with a seed of its
+    own. Reasoning that the server keeps apart is not part of the text. Repeatable up to what the server's batching does to rounding.
+
+    What is tried again: the client itself does so `max_retries` times within the call, after half a second and then longer or as long as
+    `retry-after` says (at most two minutes), for 408, 409, 429, 5xx, a dropped connection and no answer within `timeout` seconds. What is left
+    is a `GraderError` that says when to come back. Raises `ConfigurationError` for options that will not do.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        model: str,
+        api_key_env: str | None = None,
+        *,
+        server: str = "vllm",
+        capabilities: Sequence[str] | None = None,
+        max_concurrency: int = 64,
+        timeout: float = 600.0,
+        max_retries: int = 2,
+        max_tokens_field: str = "max_tokens",
+        extra: Mapping[str, Any] | None = None,
+    ) -> None:
+        if urlsplit(base_url).scheme not in ("http", "https") or "@" in urlsplit(base_url).netloc:
+            raise ConfigurationError("base_url must be an http or https address without user and password, such as http://127.0.0.1:8000/v1")
+        if server not in SERVERS:
+            raise ConfigurationError(f"server must be one of {', '.join(SERVERS)}, not {server!r}")
+        if unknown := set(capabilities or ()) - (CAPABILITIES - {"batch"}):
+            raise ConfigurationError(f"capabilities are of n, seed, temperature, logprobs and prefill, not {', '.join(sorted(unknown))}")
+        if taken := OURS & set(extra or ()):
+            raise ConfigurationError(f"extra must not hold {', '.join(sorted(taken))}: sampling and the other options say that")
+        check_options(max_concurrency=max_concurrency, timeout=timeout, max_retries=max_retries)
+        self.base_url, self.model, self.server = base_url, model, server
+        self.capabilities = SERVERS[server] if capabilities is None else frozenset(capabilities)
+        self.max_concurrency, self.timeout, self.max_retries = max_concurrency, timeout, max_retries
+        self.max_tokens_field = max_tokens_field
+        self.extra = (PLAIN_SAMPLING if server == "vllm" else {}) | dict(extra or {})
+        self.secret = Secret.read(api_key_env) if api_key_env is not None else Secret("")
+        self._one_by_one = False  # whether the server was seen to ignore n
+
+    async def generate(self, requests: Sequence[Sequence[Message]], sampling: Sampling, *, seed: int) -> list[list[Completion]]:
+        """See `LanguageModel.generate`. A text that is too long for the model is not taken, and the others are."""
+        check(self, requests, sampling)
+        sdk = _sdk()
+        # A client for each call: its connections belong to the event loop, and callers have more than one.
+        async with sdk.AsyncOpenAI(
+            api_key=self.secret.value or NO_KEY, base_url=self.base_url, timeout=self.timeout, max_retries=self.max_retries
+        ) as client:
+            calls = Calls(self.max_concurrency)
+            jobs = [partial(self._answer, sdk, client, messages, sampling, derive_seed(seed, i)) for i, messages in enumerate(requests)]
+            return calls.settle([[outcome] for outcome in await calls.run(jobs)], sampling.n)
+
+    async def _answer(self, sdk: Any, client: Any, messages: Sequence[Message], sampling: Sampling, seed: int) -> list[Completion]:
+        found: list[Completion] = []
+        while len(found) < sampling.n:
+            wanted = 1 if self._one_by_one else sampling.n - len(found)
+            request = self._request(messages, sampling, wanted, derive_seed(seed, len(found)) if found else seed)
+            response = await ask(client.chat.completions.create(**request), sdk, self.base_url, self.secret)
+            got = completions_of(response)
+            if not got:
+                raise GraderError(f"{self.base_url} answered without a choice", retry=Retry.after(WAIT))
+            self._one_by_one = self._one_by_one or len(got) < wanted
+            found += got[:wanted]
+        return found
+
+    def _request(self, messages: Sequence[Message], sampling: Sampling, n: int, seed: int) -> dict[str, Any]:
+        request: dict[str, Any] = {
+            "model": self.model,
+            "messages": [{"role": message.role, "content": encodable(message.content)} for message in messages],
+        }
+        body: dict[str, Any] = {self.max_tokens_field: sampling.max_tokens} | self.extra
+        if n > 1:
+            body["n"] = n
+        if TEMPERATURE in self.capabilities:
+            body["temperature"] = sampling.temperature
+        if SEED in self.capabilities:
+            body["seed"] = seed >> 32  # 31 bits: there are servers that have no room for more
+        if sampling.logprobs:
+            body["logprobs"] = True
+        if messages[-1].role == "assistant":
+            body |= CONTINUE
+        return request | {"extra_body": body}
+
+
+def completions_of(response: Any) -> list[Completion]:
+    """The choices of a chat completion, in order; none where the answer is no chat completion at all."""
+    choices = sorted(getattr(response, "choices", None) or [], key=lambda choice: choice.index)
+    usage = getattr(response, "usage", None)
+    details = getattr(usage, "prompt_tokens_details", None)
+    cached = getattr(details, "cached_tokens", None) or 0
+    read, written = (usage.prompt_tokens or 0, usage.completion_tokens or 0) if usage else (0, 0)
+    each, more = divmod(written, len(choices) or 1)
+    found = []
+    for place, choice in enumerate(choices):
+        prompt = (max(0, read - cached), cached) if place == 0 else (0, 0)
+        cost = Usage(prompt[0], each + (place < more), prompt[1])
+        declined = getattr(choice.message, "refusal", None)
+        stop = "refused" if declined else STOPS.get(choice.finish_reason, str(choice.finish_reason))
+        failure = DECLINED + (declined or "the content filter stopped the answer") if stop == "refused" else ""
+        found.append(
+            Completion(
+                choice.message.content or "", stop == "end", cost, model=response.model or "", stop=stop, failure=failure, logprobs=_logprobs(choice)
+            )
+        )
+    return found
+
+
+def _logprobs(choice: Any) -> tuple[tuple[str, float], ...] | None:
+    content = getattr(choice.logprobs, "content", None) if choice.logprobs else None
+    return None if content is None else tuple((token.token, token.logprob) for token in content)
+
+
+def _sdk() -> Any:
+    try:
+        import openai
+    except ImportError as exc:
+        raise ConfigurationError(f"OpenAIModel needs the openai package: pip install -r requirements/base.txt ({exc})") from exc
+    return openai
