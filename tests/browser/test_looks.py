@@ -52,6 +52,12 @@ def measured(scene) -> None:
             actions.submit_feedback(claims[0].token, key=str(claims[0].token), critique="Judged.", score=score, user=who.get("user"))
 
 
+def marks(content: str) -> list[actions.Passage]:
+    """A strength and a weakness in the story of the ledger."""
+    quotes = [("scraped from the page with a knife", "+", "One verb does it."), ("hiding a terrible secret", "-", "Told, not shown.")]
+    return [actions.Passage(at := content.index(quote), at + len(quote), quote, sign, comment) for quote, sign, comment in quotes]
+
+
 @pytest.fixture
 def addresses(scene, tmp_path) -> dict[str, tuple[str | None, str]]:
     """Name -> who looks, and where."""
@@ -63,15 +69,24 @@ def addresses(scene, tmp_path) -> dict[str, tuple[str | None, str]]:
     batch = scenery.ledger_batch(scene)
     user = scene.people["edith"]
     (done,) = actions.claim_next(user=user, batch=batch)
-    actions.submit_feedback(done.token, key="done", user=user, **WORDS)
+    text = done.item.rollout
+    verdict = actions.submit_feedback(done.token, key="done", user=user, spans=marks(text.content), **WORDS)
+    traces = [{"id": text.pk, "sample": i, "score": score, "critique": "The ledger holds the story together."} for i, score in enumerate((91, 86))]
+    actions.record_proxy_grades(text.run, batch.proxy, traces)
+    actions.reveal(verdict, user=user)
+    why = "The third paragraph is meant to be heard as hers."
+    verdict = actions.revise_feedback(verdict, key="again", user=user, reason=why, spans=marks(text.content), **WORDS | {"score": "81"})
     (claim,) = actions.claim_next(user=user, batch=batch)
-    actions.save_draft(claim.token, user=user, **WORDS)
+    spans = [{"start": m.start, "end": m.end, "quote": m.quote, "sign": m.sign, "comment": m.comment} for m in marks(claim.item.rollout.content)]
+    actions.save_draft(claim.token, user=user, spans=spans, **WORDS)
     rollout = Rollout.objects.filter(run="stories/sample-0", proxy_grades__isnull=False).order_by("prompt_id", "index")[0]
     return {
         "sign-in": (None, "/sign-in/"),
         "queue": ("edith", "/review/"),
         "review": ("edith", f"/review/{claim.token}/"),
-        "submitted": ("edith", f"/review/{done.token}/"),
+        "verdicts": ("edith", "/review/verdicts/"),
+        "verdict": ("edith", f"/review/verdicts/{verdict.pk}/"),
+        "revise": ("edith", f"/review/verdicts/{verdict.pk}/revise/"),
         "finished": ("edith", f"/review/finished/{batch.pk}/"),
         "quality": ("edith", "/review/quality/"),
         "quality-none": ("emil", "/review/quality/"),
@@ -99,7 +114,7 @@ def addresses(scene, tmp_path) -> dict[str, tuple[str | None, str]]:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("width", [1280, 390, 1920])
 def test_every_page_is_readable_and_fits(width, scheme, addresses, visitor):
     problems = []
     pages = {}
