@@ -92,7 +92,7 @@ class Plan:
 
 
 PRESETS: dict[str, Plan] = {
-    "pocket-full-trace": Plan("full-trace", steps=75, segment=25, initial=640, update=128, replay=192),
+    "pocket-full-trace": Plan("full-trace", steps=75, segment=25, initial=320, update=160, replay=320),
     "pocket-ceiling": Plan("ceiling", steps=75, segment=25),
     "pocket-weak-proxy": Plan("weak-proxy", steps=60, segment=20, stop_after_falls=0),
 }

@@ -29,7 +29,7 @@ WITH_ALL = ("item__batch__domain", "item__batch__expert", "item__rollout__prompt
 # leases that were left behind.
 CLAIM = """
 WITH waiting AS MATERIALIZED (
-    SELECT batch.id, batch.lease_seconds
+    SELECT batch.id, batch.lease_seconds, batch.experiment
     FROM annotation_batch batch JOIN annotation_expert expert ON expert.id = batch.expert_id
     WHERE batch.closed IS NULL AND batch.purpose <> 'reward' AND expert.active
       AND (%(batch)s::bigint IS NULL OR batch.id = %(batch)s)
@@ -37,7 +37,7 @@ WITH waiting AS MATERIALIZED (
           SELECT FROM annotation_expert_members member WHERE member.expert_id = expert.id AND member.user_id = %(user)s) END
     ORDER BY batch.priority DESC, batch.id
 ), following AS (
-    SELECT item.id, waiting.lease_seconds
+    SELECT item.id, waiting.lease_seconds, waiting.experiment
     FROM waiting CROSS JOIN LATERAL (
         SELECT ready.id FROM annotation_item ready
         WHERE ready.batch_id = waiting.id AND ready.state = 'ready' AND (%(user)s::bigint IS NULL OR (
@@ -54,23 +54,39 @@ WITH waiting AS MATERIALIZED (
     ) item
     LIMIT %(limit)s
 ), taken AS (
-    UPDATE annotation_item item SET state = 'claimed' FROM following WHERE item.id = following.id RETURNING item.id, following.lease_seconds
+    UPDATE annotation_item item SET state = 'claimed' FROM following WHERE item.id = following.id
+    RETURNING item.id, item.batch_id, item.position, following.lease_seconds, following.experiment
+), leased AS (
+    INSERT INTO annotation_claim (token, item_id, user_id, started, opened, expires, outcome, declined, reason)
+    SELECT gen_random_uuid(), id, %(user)s, %(now)s, CASE WHEN %(ahead)s THEN NULL ELSE %(now)s END,
+        %(now)s + make_interval(secs => CASE WHEN %(ahead)s THEN %(ahead_seconds)s ELSE lease_seconds END), '', '', ''
+    FROM taken
+    RETURNING *
 )
-INSERT INTO annotation_claim (token, item_id, user_id, started, opened, expires, outcome, declined, reason)
-SELECT gen_random_uuid(), id, %(user)s, %(now)s, CASE WHEN %(ahead)s THEN NULL ELSE %(now)s END,
-    %(now)s + make_interval(secs => CASE WHEN %(ahead)s THEN %(ahead_seconds)s ELSE lease_seconds END), '', '', ''
-FROM taken
-RETURNING id
+SELECT leased.*, taken.batch_id AS of_batch, taken.experiment AS of_experiment
+FROM leased JOIN taken ON taken.id = leased.item_id ORDER BY taken.position
+"""
+
+# By the two unique indexes: asked for both at once, the planner would walk over all claims that ended since the last vacuum.
+HOLDS = """
+SELECT 1 FROM annotation_claim WHERE user_id = %(user)s AND ended IS NULL AND opened IS NOT NULL
+UNION ALL SELECT 1 FROM annotation_claim WHERE user_id = %(user)s AND ended IS NULL AND opened IS NULL
 """
 
 
 def claim_next(
-    *, user: Any = None, expert: Expert | None = None, batch: Batch | None = None, limit: int = 1, now: datetime | None = None
+    *,
+    user: Any = None,
+    expert: Expert | None = None,
+    batch: Batch | None = None,
+    limit: int = 1,
+    related: Sequence[str] = WITH_ALL,
+    now: datetime | None = None,
 ) -> list[Claim]:
     """Up to `limit` items of the first batch that waits for `user` or for `expert`, leased; [] where nothing does.
 
     A person has one item at a time: an open claim is returned again with its lease renewed, whatever `batch` says, and what was fetched
-    ahead comes next. Batches come by priority, then in the order of their making; items by position.
+    ahead comes next. Batches come by priority, then in the order of their making; items by position. What `related` names is loaded with them.
     """
     if (user is None) == (expert is None):
         raise ValueError("claim_next needs either a user or an expert")
@@ -79,7 +95,7 @@ def claim_next(
         with transaction.atomic():
             if user is not None and (own := _own_claim(user, batch, now)):
                 return [own]
-            return _claim(user, expert, batch, 1 if user else limit, now)
+            return _claim(user, expert, batch, 1 if user else limit, now, related=related)
     except IntegrityError:  # the same person was handed an item in another window at the same moment
         with transaction.atomic():
             own = _own_claim(user, batch, now)
@@ -128,6 +144,8 @@ def open_claim(token: UUID | str, *, user: Any, now: datetime | None = None) -> 
 def _own_claim(user: Any, batch: Batch | None, now: datetime) -> Claim | None:
     """The person's open claim, renewed, or else what was fetched ahead, opened. One whose item is not wanted any more is ended."""
     ahead = None
+    if not _holds(user):  # as a rule, and much quicker to ask than what follows
+        return None
     for claim in _open_claims(user).select_for_update(of=("self",), no_key=True):
         if claim.item.state == State.CANCELLED or (claim.opened is None and batch is not None and claim.item.batch_id != batch.pk):
             end([claim], Outcome.RELEASED, now)
@@ -140,6 +158,13 @@ def _own_claim(user: Any, batch: Batch | None, now: datetime) -> Claim | None:
     if ahead is not None:
         _open(ahead, now)
     return ahead
+
+
+def _holds(user: Any) -> bool:
+    """Whether the person has anything in hand or fetched ahead."""
+    with connection.cursor() as cursor:
+        cursor.execute(HOLDS, {"user": user.pk})
+        return bool(cursor.fetchall())
 
 
 def _open_claims(user: Any) -> Any:
@@ -157,7 +182,16 @@ def renew_ahead(user: Any, now: datetime) -> None:
     Claim.objects.filter(user=user, ended=None, opened=None).update(expires=now + timedelta(seconds=AHEAD_SECONDS))
 
 
-def _claim(user: Any, expert: Expert | None, batch: Batch | None, limit: int, now: datetime, *, ahead: bool = False) -> list[Claim]:
+def _claim(
+    user: Any,
+    expert: Expert | None,
+    batch: Batch | None,
+    limit: int,
+    now: datetime,
+    *,
+    ahead: bool = False,
+    related: Sequence[str] = WITH_ALL,
+) -> list[Claim]:
     values = {
         "user": user.pk if user else None,
         "expert": expert.pk if expert else None,
@@ -167,21 +201,16 @@ def _claim(user: Any, expert: Expert | None, batch: Batch | None, limit: int, no
         "ahead": ahead,
         "ahead_seconds": AHEAD_SECONDS,
     }
-    ids = _run(values)
-    if not ids and _free_some(user, expert, batch, now, claimed_ahead=not ahead):
-        ids = _run(values)
-    if not ids:
+    claims = list(Claim.objects.raw(CLAIM, values))
+    if not claims and _free_some(user, expert, batch, now, claimed_ahead=not ahead):
+        claims = list(Claim.objects.raw(CLAIM, values))
+    if not claims:
         return []
-    claims = list(Claim.objects.filter(pk__in=ids).select_related(*WITH_ALL).order_by("item__position"))
     if user is not None:
-        events.batch_touched(claims[0].item.batch)
-    return claims
-
-
-def _run(values: dict[str, Any]) -> list[int]:
-    with connection.cursor() as cursor:
-        cursor.execute(CLAIM, values)
-        return [row[0] for row in cursor.fetchall()]
+        events.batch_touched(claims[0].of_batch, claims[0].of_experiment)  # type: ignore[attr-defined]
+    if not related:
+        return claims
+    return list(Claim.objects.filter(pk__in=[claim.pk for claim in claims]).select_related(*related).order_by("item__position"))
 
 
 def _free_some(user: Any, expert: Expert | None, batch: Batch | None, now: datetime, *, claimed_ahead: bool) -> int:
@@ -328,9 +357,10 @@ def end(claims: Sequence[Claim], outcome: Claim.Outcome, now: datetime) -> None:
     items = lock_items(claim.item_id for claim in claims).values()
     Item.objects.filter(pk__in=[item.pk for item in items if item.pk in held and item.state == State.CLAIMED]).update(state=State.READY)
     for batch in Batch.objects.filter(pk__in={item.batch_id for item in items}):
-        events.batch_touched(batch)
+        events.batch_touched(batch.pk, batch.experiment)
 
 
 def lock_items(ids: Iterable[int]) -> dict[int, Item]:
     """The items by id, locked in that order."""
-    return {item.pk: item for item in Item.objects.filter(pk__in=list(ids)).order_by("pk").select_for_update(no_key=True)}
+    locked = Item.objects.raw("SELECT * FROM annotation_item WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE", [list(ids)])
+    return {item.pk: item for item in locked}

@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db import IntegrityError, transaction
-from django.db.models import Exists, OuterRef, Q
+from django.db import IntegrityError, connection, transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from annotation import events, validation
@@ -18,13 +18,51 @@ from annotation.actions.batches import close_complete
 from annotation.actions.claims import UNKNOWN, lock_items, read_token
 from annotation.errors import AlreadyAnswered, ClaimLost, InvalidVerdict, NotYours
 from annotation.experts import snapshot
-from annotation.models import Batch, Claim, Draft, Feedback, Item, Reveal, Span, digest_of
+from annotation.models import Batch, Claim, Domain, Expert, Feedback, Item, Reveal, Span, digest_of
 from annotation.text import storable
 
 State, Outcome = Item.State, Claim.Outcome
 REASON_LENGTH = 200
 REVISION_REASON_LENGTH = 300
 KEY_LENGTH = 80
+# What a verdict is checked by, with the claims locked: those of the answers, and what else the person has in hand, for they may hold the
+# same item under a newer claim. Not by the ORM: building a query of this size costs more than running it. Names are in the models' order.
+# Three look-ups, each by an index of its own: an OR would walk over all claims that ended since the last vacuum.
+LOCKED: dict[type[Any], tuple[str, ...]] = {
+    Claim: ("id", "token", "item_id", "user_id", "started", "opened", "ended", "outcome"),
+    Item: ("id", "batch_id", "rollout_id", "control"),
+    Batch: ("id", "domain_id", "expert_id", "purpose", "experiment", "closed"),
+    Domain: ("id", "guidelines", "score_min", "score_max", "score_required"),
+    Expert: ("id", "kind", "backend", "options"),
+}
+LOCK = f"""
+SELECT {", ".join(f"{model.__name__.lower()}.{name}{'::json' * (name == 'options')}" for model, names in LOCKED.items() for name in names)},
+    EXISTS (SELECT FROM annotation_feedback landed WHERE landed.key = ANY(%(keys)s)) OR EXISTS (
+        SELECT FROM annotation_feedback verdict
+        WHERE verdict.item_id = item.id AND verdict.author_id IS NOT DISTINCT FROM %(user)s::bigint AND verdict.current),
+    EXISTS (SELECT FROM annotation_reveal reveal WHERE reveal.user_id = %(user)s::bigint AND reveal.rollout_id = item.rollout_id)
+FROM annotation_claim claim
+JOIN annotation_item item ON item.id = claim.item_id
+JOIN annotation_batch batch ON batch.id = item.batch_id
+JOIN annotation_domain domain ON domain.id = batch.domain_id
+JOIN annotation_expert expert ON expert.id = batch.expert_id
+WHERE claim.id IN (
+    SELECT id FROM annotation_claim WHERE token = ANY(%(tokens)s)
+    UNION ALL SELECT id FROM annotation_claim WHERE user_id = %(user)s::bigint AND ended IS NULL AND opened IS NOT NULL
+    UNION ALL SELECT id FROM annotation_claim WHERE user_id = %(user)s::bigint AND ended IS NULL AND opened IS NULL
+)
+ORDER BY claim.id FOR NO KEY UPDATE OF claim
+"""  # noqa: S608 (column names from above)
+
+# What a verdict changes besides itself, in one statement; claims and items are locked by now.
+SETTLE = """
+WITH ended AS (
+    UPDATE annotation_claim SET ended = %(now)s, outcome = 'submitted' WHERE id = ANY(%(claims)s)
+), done AS (
+    UPDATE annotation_item SET state = 'done' WHERE id = ANY(%(done)s)
+)
+DELETE FROM annotation_draft WHERE user_id = %(user)s AND item_id = ANY(%(items)s)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +121,7 @@ def submit_many(answers: Sequence[Answer], *, user: Any = None, now: datetime | 
     try:
         with transaction.atomic():
             claims = _lock_claims(answers, user)
-            items = [claims[answer.token].item_id for answer in answers]
-            mine = Q(key__in=[answer.key for answer in answers]) | Q(item__in=items, author=user, current=True)
-            rows = list(Feedback.objects.filter(mine).order_by("pk"))
+            rows = _earlier(answers, claims, user)
             known = {row.key: row for row in rows}
             fresh = [answer for answer in answers if not _landed(answer, claims[answer.token], known)]
             for answer in fresh:
@@ -102,21 +138,38 @@ def submit_many(answers: Sequence[Answer], *, user: Any = None, now: datetime | 
 
 
 def _lock_claims(answers: Sequence[Answer], user: Any) -> dict[UUID, Claim]:
-    tokens = {answer.token for answer in answers}
-    if len(tokens) < len(answers) or not all(0 < len(answer.key) <= KEY_LENGTH and answer.key.isprintable() for answer in answers):
+    tokens, keys = {answer.token for answer in answers}, [answer.key for answer in answers]
+    if len(tokens) < len(answers) or not all(0 < len(key) <= KEY_LENGTH and key.isprintable() for key in keys):
         raise ValueError(f"answers need a claim each, and a printable key of 1 to {KEY_LENGTH} characters")
-    wanted = Q(token__in=tokens)
-    if user is not None:  # the same person may hold the item again, under a newer claim
-        wanted |= Q(user=user, ended=None)
-    claims = Claim.objects.filter(wanted).select_related("item__batch__domain", "item__batch__expert", "item__rollout").order_by("pk")
-    if user is not None:
-        claims = claims.annotate(revealed=Exists(Reveal.objects.filter(user=user, rollout=OuterRef("item__rollout"))))
-    found = {claim.token: claim for claim in claims.select_for_update(of=("self",), no_key=True)}
+    with connection.cursor() as cursor:
+        cursor.execute(LOCK, {"tokens": list(tokens), "keys": keys, "user": user.pk if user else None})
+        found = {claim.token: claim for claim in map(_assemble, cursor.fetchall())}
     if tokens - found.keys():
         raise ClaimLost(UNKNOWN)
     if any(found[token].user_id != (user.pk if user else None) for token in tokens):
         raise NotYours("This item is in somebody else's hands.")
     return found
+
+
+def _assemble(row: Sequence[Any]) -> Claim:
+    """The claim in a row of `LOCK`, with its item, batch, domain and expert; what `LOCK` leaves out is loaded when it is asked for."""
+    values = iter(row)
+    claim, item, batch, domain, expert = (model.from_db(connection.alias, names, [next(values) for _ in names]) for model, names in LOCKED.items())
+    claim.item, item.batch, batch.domain, batch.expert = item, batch, domain, expert
+    claim.answered, claim.revealed = values
+    return claim
+
+
+def _earlier(answers: Sequence[Answer], claims: Mapping[UUID, Claim], user: Any) -> list[Feedback]:
+    """Verdicts under the same keys, and those of the same person on the same items that stand.
+
+    As a rule there are none, which the claims say. Whether one landed while we waited for the lock they do not know, but then they have ended.
+    """
+    mine: list[Any] = [claims[answer.token] for answer in answers]
+    if not any(claim.answered or claim.ended is not None for claim in mine):
+        return []
+    keys, items = [answer.key for answer in answers], [claim.item_id for claim in mine]
+    return list(Feedback.objects.filter(Q(key__in=keys) | Q(item__in=items, author=user, current=True)).order_by("pk"))
 
 
 def _landed(answer: Answer, claim: Claim, known: Mapping[str, Feedback]) -> bool:
@@ -157,10 +210,8 @@ def _store(answers: Sequence[Answer], claims: Mapping[UUID, Claim], standing: di
     Feedback.objects.bulk_create(rows)
     Span.objects.bulk_create(_spans(answers, rows))  # no statement where there are none
     ended = [claims[answer.token].pk for answer in answers] + [in_hand[pk] for pk in answered if pk in in_hand]
-    Claim.objects.filter(pk__in=ended).update(ended=now, outcome=Outcome.SUBMITTED)
-    Item.objects.filter(pk__in=answered).update(state=State.DONE)
-    if user is not None:
-        Draft.objects.filter(user=user, item__in=items).delete()
+    with connection.cursor() as cursor:
+        cursor.execute(SETTLE, {"now": now, "claims": ended, "done": answered, "items": list(items), "user": user.pk if user else None})
     audit.record_all(audit.entry(user, "submitted", row.item, feedback=row.pk, counted=row.counted, **audit.where(row.item)) for row in rows)
     batches: dict[int, Batch] = {row.item.batch_id: row.item.batch for row in rows}
     events.batches_changed(batches.values())

@@ -16,6 +16,7 @@ SIGNED_IN = ("in", 200, 302, 302, 302, 302, 302)
 EXPERTS = ("in", 404, 200, 200, 404, 404, 200)
 PANEL = ("in", 404, 200, 200, 404, 404, 404)  # an admin sees the queue, but is not on the panel
 EDITH = ("in", 404, 200, 404, 404, 404, 404)
+ADMIN = ("in", 404, 404, 404, 404, 404, 200)
 RESEARCHERS = ("in", 404, 404, 404, 200, 200, 200)
 ROSALIND = ("in", 404, 404, 404, 200, 404, 200)
 
@@ -23,6 +24,14 @@ ROSALIND = ("in", 404, 404, 404, 200, 404, 200)
 def posts(row):
     """The same people with a POST that works: a redirect instead of a page."""
     return tuple(302 if status == 200 else status for status in row)
+
+
+def reviewers(edith, emil, admin):
+    """For the API, which tells those who do not review that they do not."""
+    return (401, 403, edith, emil, 403, 403, admin)
+
+
+API_EDITH = (401, 404, 200, 404, 404, 404, 404)
 
 
 MATRIX = {
@@ -44,6 +53,15 @@ MATRIX = {
     "review-counts": ("GET", EDITH),
     "review-decline": ("POST", posts(EDITH)),
     "review-release": ("POST", posts(EDITH)),
+    "quality": ("GET", EXPERTS),
+    "experts-quality": ("GET", ADMIN),
+    "batches": ("GET", ADMIN),
+    "batch": ("GET", ADMIN),
+    "batch-priority": ("POST", posts(ADMIN)),
+    "batch-close": ("GET", ADMIN),
+    "batch-release": ("GET", ADMIN),
+    "batch-item": ("GET", ADMIN),
+    "batch-item-act": ("GET", ADMIN),
     "experiments": ("GET", RESEARCHERS),
     "experiment-new": ("GET", RESEARCHERS),
     "experiment-estimate": ("POST", RESEARCHERS),
@@ -56,8 +74,23 @@ MATRIX = {
     "experiment-rollouts": ("GET", ROSALIND),
     "rollout": ("GET", ROSALIND),
     "proxy": ("GET", ROSALIND),
+    "account": ("GET", ("in", *(200,) * 6)),
+    "api-schema": ("GET", (401, *(200,) * 6)),
+    "api-queue": ("GET", reviewers(200, 200, 200)),
+    "api-claims": ("POST", reviewers(200, 201, 204)),  # Edith has a text open; the admin is on no panel
+    "api-claim": ("GET", API_EDITH),
+    "api-draft": ("PUT", API_EDITH),
+    "api-renew": ("POST", API_EDITH),
+    "api-submit": ("POST", tuple(201 if status == 200 else status for status in API_EDITH)),
+    "api-decline": ("POST", API_EDITH),
+    "api-release": ("POST", API_EDITH),
+    "api-verdicts": ("GET", reviewers(200, 200, 200)),
+    "api-revise": ("POST", reviewers(201, 404, 404)),
+    "api-nowhere": ("GET", (401, *(404,) * 6)),
 }
 DATA = {"review-draft": {"critique": "words", "version": 0}, "review-decline": {"reason": "unreadable"}}
+DATA |= {"api-draft": {"critique": "words"}, "api-submit": {"key": "k", "critique": "words", "score": 1}, "api-decline": {"reason": "unreadable"}}
+DATA |= {"api-revise": {"key": "r", "critique": "better words", "score": 2, "reason": "I read it again"}}
 
 
 @pytest.fixture
@@ -77,6 +110,10 @@ def addresses(scene) -> dict[str, str]:
         "rollout": [found.name, Rollout.objects.filter(run=f"{found.name}/sample-0")[0].pk],
         "proxy": [found.name, 1],
     }
+    words |= {name: [batch.pk] for name in ("batch", "batch-priority", "batch-close", "batch-release")}
+    words |= {"batch-item": [batch.pk, claim.item_id], "batch-item-act": [batch.pk, claim.item_id, "release"]}
+    words |= {name: [claim.token] for name in MATRIX if name.startswith("api-")} | {"api-revise": [verdict.pk], "api-nowhere": ["nowhere"]}
+    words |= {name: [] for name in ("api-schema", "api-queue", "api-claims", "api-verdicts")}
     for name in MATRIX:
         if name not in words:
             words[name] = [claim.token] if name.startswith("review") and name != "review-start" else [found.name] if "experiment" in name else []
@@ -104,7 +141,9 @@ def test_each_address_is_there_for_whom_it_is(name, addresses, signed_in):
     seen = []
     for person in PEOPLE:
         client = signed_in(person)
-        answer = client.get(addresses[name]) if method == "GET" else client.post(addresses[name], DATA.get(name, {}))
+        send = getattr(client, method.lower())
+        options = {"content_type": "application/json"} if name.startswith("api-") and method != "GET" else {}
+        answer = send(addresses[name], DATA.get(name, {}), **options)
         to_sign_in = answer.status_code == 302 and answer["Location"].startswith("/sign-in/") and name != "logout"
         seen.append("in" if to_sign_in else answer.status_code)
     assert tuple(seen) == row
