@@ -16,6 +16,7 @@ import asyncio
 import json
 import os
 import shutil
+import signal
 import socket
 import statistics
 import subprocess
@@ -375,6 +376,7 @@ def main() -> None:
 
     from config import embedded
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended from outside"))  # so that servers and folders go away
     home = Path(tempfile.mkdtemp(prefix="touchstone-bench-", dir="/tmp"))
     home.chmod(0o755 if os.geteuid() == 0 else 0o700)
     os.environ.pop("TOUCHSTONE_POSTGRES_OPTIONS", None)
