@@ -7,6 +7,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.http import HttpRequest
+from rest_framework.authtoken.models import TokenProxy
 
 from annotation.actions import audit
 from annotation.experts import without_secrets
@@ -28,6 +29,10 @@ class ReadOnly:
 
 class ReadOnlyAdmin(ReadOnly, admin.ModelAdmin):
     show_full_result_count = False  # counting millions of rollouts takes longer than showing a page of them
+
+
+# A token made there would not work: the database holds digests (annotation/tokens.py). People make theirs on the account page.
+admin.site.unregister(TokenProxy)
 
 
 @admin.register(Domain)

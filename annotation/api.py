@@ -11,7 +11,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.core.exceptions import RequestDataTooBig
-from django.db import IntegrityError, connection
+from django.db import connection
 from django.db.models import QuerySet
 from django.http import Http404
 from django.utils import timezone
@@ -607,11 +607,7 @@ class ReviseView(Reviewing):
             raise Http404
         sent = _read(RevisionRequestSerializer, request)
         now = timezone.now()
-        try:
-            new = actions.revise_feedback(old, user=request.user, **sent)
-        except IntegrityError as exc:
-            raise errors.NotYours("This key belongs to another verdict.") from exc
-        return _receipt(new, now)
+        return _receipt(actions.revise_feedback(old, user=request.user, **sent), now)
 
 
 @extend_schema(exclude=True)

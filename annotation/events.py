@@ -66,7 +66,7 @@ def batch_touched(batch_id: int, experiment: str) -> None:
 def batches_changed(batches: Iterable[Batch]) -> None:
     """After the commit: tell pages and the other apps that verdicts came, or that nothing more will come."""
     for batch in batches:
-        transaction.on_commit(partial(_batch_changed, batch.pk, batch.experiment), robust=True)
+        transaction.on_commit(partial(_batch_changed, batch.pk, batch.experiment, batch.closed is not None), robust=True)
 
 
 def queue_grew(user_ids: Iterable[int], batch: Batch) -> None:
@@ -98,8 +98,8 @@ def _announce_batch(batch_id: int, experiment: str, verdicts: bool = False, due:
     _announce(groups, payload, _run_anew if due else async_to_sync(_send))
 
 
-def _batch_changed(batch_id: int, experiment: str) -> None:
-    for receiver, response in batch_changed.send_robust(sender=Batch, batch_id=batch_id):
+def _batch_changed(batch_id: int, experiment: str, closed: bool) -> None:
+    for receiver, response in batch_changed.send_robust(sender=Batch, batch_id=batch_id, closed=closed):
         if isinstance(response, Exception):
             logger.error("%r failed on batch %s", receiver, batch_id, exc_info=response)
     _announce_batch(batch_id, experiment, verdicts=True)

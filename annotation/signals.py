@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from django.dispatch import Signal
 
-# Sent after the commit that changed a batch (a verdict landed, it was closed or reopened), with `batch_id`. It may come late, twice or,
-# after a crash, never: whoever must know for certain asks the rows.
+# Sent after the commit that changed a batch (a verdict landed, it was closed or reopened), with `batch_id` and whether it is `closed`. It may
+# come late, twice or, after a crash, never: whoever must know for certain asks the rows.
 batch_changed = Signal()

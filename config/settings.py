@@ -37,6 +37,7 @@ CSRF_TRUSTED_ORIGINS = env.words("TOUCHSTONE_ORIGINS")
 INSTALLED_APPS = [
     "config.apps.WiringConfig",
     "training",
+    "rest_framework.authtoken",  # before annotation, which takes its page out of the admin
     "annotation",
     "django.contrib.admin",
     "django.contrib.auth",
@@ -47,7 +48,6 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "channels",
     "rest_framework",
-    "rest_framework.authtoken",
     "drf_spectacular",
     "csp",
     "axes",

@@ -149,7 +149,7 @@ def _efficiency(history: History, ceiling: History | None, training: int) -> Rep
         "ratio": total / training,
         "matched_samples": matched,
         "matched_ratio": None if matched is None else matched / training,
-        "note": "the ceiling never got as high" if matched is None else "",
+        "note": "the ceiling never got as high: more than `ratio`" if matched is None else "",
     }
 
 

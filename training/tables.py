@@ -38,7 +38,7 @@ def _result(entry: dict[str, Any]) -> Row:
         "-" if not entry["pgr"] else ("not defined" if entry["pgr"]["value"] is None else _interval(entry["pgr"], "{:.0%}")),
         f"{entry['training_samples']:,}",
         _times(ratio.get("ratio")),
-        _times(ratio.get("matched_ratio")),
+        _matched(ratio),
         "-" if unscored is None or unscored["value"] is None else f"{unscored['value']:.1%}",
     )
 
@@ -83,6 +83,13 @@ def _value(estimate: dict[str, Any] | None, form: str) -> str:
 
 def _times(ratio: float | None) -> str:
     return "-" if ratio is None else f"{ratio:.1f}x"
+
+
+def _matched(ratio: dict[str, Any]) -> str:
+    """Where the ceiling never got as high, it would have needed more than all it used."""
+    if ratio and ratio["matched_ratio"] is None:
+        return f"> {_times(ratio['ratio'])}"
+    return _times(ratio.get("matched_ratio"))
 
 
 def _table(head: Row, rows: Sequence[Row]) -> str:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from annotation import events, querysets
@@ -24,7 +24,8 @@ State, Outcome = Item.State, Claim.Outcome
 WITH_ALL = ("item__batch__domain", "item__batch__expert", "item__rollout__prompt")
 
 # One statement hands out what waits: it finds the first batch with something for this person (as `querysets.claimable_by` says, and a test
-# holds the two together), locks its first items that nobody else is just taking, and leases them. LATERAL makes the planner go batch by
+# holds the two together), locks its first items that nobody else is just taking, and leases them. Whoever has something in hand or fetched
+# ahead gets nothing by it. LATERAL makes the planner go batch by
 # batch in their order, and each time along the index of ready items, so the cost depends neither on the length of the queue nor on
 # leases that were left behind.
 CLAIM = """
@@ -33,6 +34,9 @@ WITH waiting AS MATERIALIZED (
     FROM annotation_batch batch JOIN annotation_expert expert ON expert.id = batch.expert_id
     WHERE batch.closed IS NULL AND batch.purpose <> 'reward' AND expert.active
       AND (%(batch)s::bigint IS NULL OR batch.id = %(batch)s)
+      AND (%(ahead)s OR NOT (
+          EXISTS (SELECT FROM annotation_claim own WHERE own.user_id = %(user)s AND own.ended IS NULL AND own.opened IS NOT NULL)
+          OR EXISTS (SELECT FROM annotation_claim own WHERE own.user_id = %(user)s AND own.ended IS NULL AND own.opened IS NULL)))
       AND CASE WHEN %(user)s::bigint IS NULL THEN expert.id = %(expert)s ELSE expert.kind = 'human' AND EXISTS (
           SELECT FROM annotation_expert_members member WHERE member.expert_id = expert.id AND member.user_id = %(user)s) END
     ORDER BY batch.priority DESC, batch.id
@@ -67,12 +71,6 @@ SELECT leased.*, taken.batch_id AS of_batch, taken.experiment AS of_experiment
 FROM leased JOIN taken ON taken.id = leased.item_id ORDER BY taken.position
 """
 
-# By the two unique indexes: asked for both at once, the planner would walk over all claims that ended since the last vacuum.
-HOLDS = """
-SELECT 1 FROM annotation_claim WHERE user_id = %(user)s AND ended IS NULL AND opened IS NOT NULL
-UNION ALL SELECT 1 FROM annotation_claim WHERE user_id = %(user)s AND ended IS NULL AND opened IS NULL
-"""
-
 
 def claim_next(
     *,
@@ -93,9 +91,16 @@ def claim_next(
     now = now or timezone.now()
     try:
         with transaction.atomic():
-            if user is not None and (own := _own_claim(user, batch, now)):
-                return [own]
-            return _claim(user, expert, batch, 1 if user else limit, now, related=related)
+            if found := _claim(user, expert, batch, limit, now, related=related):
+                return found
+            if user is not None:
+                if own := _own_claim(user, batch, now):
+                    return [own]
+                if found := _claim(user, expert, batch, limit, now, related=related):  # what was in the way has been ended
+                    return found
+            if _free_some(user, expert, batch, now, claimed_ahead=True):
+                return _claim(user, expert, batch, limit, now, related=related)
+            return []
     except IntegrityError:  # the same person was handed an item in another window at the same moment
         with transaction.atomic():
             own = _own_claim(user, batch, now)
@@ -118,6 +123,8 @@ def claim_ahead(token: UUID | str, *, user: Any, now: datetime | None = None) ->
                 renew_ahead(user, now)
                 return mine
             found = _claim(user, None, claim.item.batch, 1, now, ahead=True)
+            if not found and _free_some(user, None, claim.item.batch, now, claimed_ahead=False):
+                found = _claim(user, None, claim.item.batch, 1, now, ahead=True)
             return found[0] if found else None
     except IntegrityError:  # another window fetched ahead at the same moment
         return _open_claims(user).filter(opened=None).first()
@@ -144,8 +151,6 @@ def open_claim(token: UUID | str, *, user: Any, now: datetime | None = None) -> 
 def _own_claim(user: Any, batch: Batch | None, now: datetime) -> Claim | None:
     """The person's open claim, renewed, or else what was fetched ahead, opened. One whose item is not wanted any more is ended."""
     ahead = None
-    if not _holds(user):  # as a rule, and much quicker to ask than what follows
-        return None
     for claim in _open_claims(user).select_for_update(of=("self",), no_key=True):
         if claim.item.state == State.CANCELLED or (claim.opened is None and batch is not None and claim.item.batch_id != batch.pk):
             end([claim], Outcome.RELEASED, now)
@@ -158,13 +163,6 @@ def _own_claim(user: Any, batch: Batch | None, now: datetime) -> Claim | None:
     if ahead is not None:
         _open(ahead, now)
     return ahead
-
-
-def _holds(user: Any) -> bool:
-    """Whether the person has anything in hand or fetched ahead."""
-    with connection.cursor() as cursor:
-        cursor.execute(HOLDS, {"user": user.pk})
-        return bool(cursor.fetchall())
 
 
 def _open_claims(user: Any) -> Any:
@@ -196,14 +194,12 @@ def _claim(
         "user": user.pk if user else None,
         "expert": expert.pk if expert else None,
         "batch": batch.pk if batch else None,
-        "limit": limit,
+        "limit": 1 if user else limit,
         "now": now,
         "ahead": ahead,
         "ahead_seconds": AHEAD_SECONDS,
     }
     claims = list(Claim.objects.raw(CLAIM, values))
-    if not claims and _free_some(user, expert, batch, now, claimed_ahead=not ahead):
-        claims = list(Claim.objects.raw(CLAIM, values))
     if not claims:
         return []
     if user is not None:

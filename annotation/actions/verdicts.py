@@ -274,7 +274,9 @@ def revise_feedback(
     with transaction.atomic():
         related = Item.objects.select_related("batch__domain", "batch__expert", "rollout")
         item = related.select_for_update(of=("self",), no_key=True).get(pk=feedback.item_id)
-        if (landed := Feedback.objects.filter(key=key, author=user, item=item).first()) is not None:
+        if (landed := Feedback.objects.filter(key=key).first()) is not None:
+            if (landed.author_id, landed.item_id) != (user.pk if user else None, item.pk):
+                raise NotYours("This key belongs to another verdict.")
             return landed
         old = Feedback.objects.get(pk=feedback.pk)
         if user is None or old.author_id != user.pk:

@@ -13,7 +13,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from annotation import actions, desk
-from annotation.errors import AlreadyAnswered, InvalidVerdict
+from annotation.errors import AlreadyAnswered, InvalidVerdict, NotYours
 from annotation.forms import RevisionForm
 from annotation.models import Feedback, Reveal
 from annotation.views.guards import expert_only
@@ -61,7 +61,7 @@ def revise(request: HttpRequest, pk: int) -> HttpResponse:
         except InvalidVerdict as exc:
             for field, message in exc.errors.items():
                 form.add_error(field if field in form.fields else None, message)
-        except AlreadyAnswered as exc:
+        except (AlreadyAnswered, NotYours) as exc:
             form.add_error(None, str(exc))
         else:
             messages.success(request, "Revised. The earlier verdict is kept below.")

@@ -229,7 +229,7 @@ def test_stale_claims_of_a_closed_batch_do_not_revive_its_items(domain, panel, a
     assert querysets.is_complete(batch)
 
 
-def test_a_claim_takes_three_statements_however_many_leases_were_left_behind(domain, panel, alice, bob):
+def test_a_claim_takes_two_statements_however_many_leases_were_left_behind(domain, panel, alice, bob):
     program = make_program()
     abandoned = make_batch(program, domain, 100)
     actions.claim_next(expert=program, limit=100)
@@ -237,7 +237,7 @@ def test_a_claim_takes_three_statements_however_many_leases_were_left_behind(dom
     later = timezone.now() + timedelta(days=1)
     with CaptureQueriesContext(connection) as queries:
         claim_one(alice, now=later)
-    assert len([q for q in queries.captured_queries if "SAVEPOINT" not in q["sql"]]) == 3  # what is in hand, the claim, its texts
+    assert len([q for q in queries.captured_queries if "SAVEPOINT" not in q["sql"]]) == 2  # the claim, its texts
     assert states(abandoned).count("ready") == 0  # the sweep ends them
 
 

@@ -57,7 +57,7 @@ def post(client: Client, path: str, data: Any) -> tuple[int, Any]:
 
 def test_a_claim_over_the_api_takes_at_most_8(tool, batch):
     counted, answer = post(tool, "claims/", {})
-    assert (counted, answer.status_code) == (5, 201)
+    assert (counted, answer.status_code) == (4, 201)
     counted, answer = post(tool, "claims/", {"batch": batch.pk})  # the one in hand again
     assert answer.status_code == 200
     assert counted <= 8
@@ -65,17 +65,17 @@ def test_a_claim_over_the_api_takes_at_most_8(tool, batch):
 
 def test_a_claim_of_a_given_batch_takes_at_most_8(tool, batch):
     counted, answer = post(tool, "claims/", {"batch": batch.pk})
-    assert (counted, answer.status_code) == (6, 201)
+    assert (counted, answer.status_code) == (5, 201)
 
 
 def test_a_submit_over_the_api_takes_at_most_10(tool, batch, alice):
     token = post(tool, "claims/", {})[1].json()["token"]
     counted, answer = post(tool, f"claims/{token}/submit/", {"key": "a", "critique": WORDS, "score": 5})
-    assert (counted, answer.status_code) == (9, 201)
+    assert (counted <= 9, answer.status_code) == (True, 201)  # one less where the experiment was told of a verdict just now
     token = post(tool, "claims/", {})[1].json()["token"]
     actions.save_draft(token, user=alice, critique=WORDS)
     counted, answer = post(tool, f"claims/{token}/submit/", {"key": "b", "critique": WORDS, "score": 5})
-    assert (counted, answer.status_code) == (9, 201)
+    assert (counted <= 9, answer.status_code) == (True, 201)  # one less where the experiment was told of a verdict just now
     assert not alice.drafts.exists()
 
 
@@ -91,7 +91,7 @@ def test_a_long_queue_takes_no_more(tool, batch, alice):
         actions.submit_feedback(claim.token, key=str(claim.token), critique=WORDS, score=5, user=alice)
     for _ in range(20):
         make_batch(batch.expert, batch.domain, 3, priority=-1)
-    assert post(tool, "claims/", {})[0] == 5
+    assert post(tool, "claims/", {})[0] == 4
 
 
 def test_what_the_pages_take(browser, batch):

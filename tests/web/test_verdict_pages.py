@@ -108,7 +108,7 @@ def test_a_revision_stands_in_the_place_of_the_verdict_and_the_old_one_is_kept(r
     assert (row.current, row.critique, row.spans.count()) == (False, "It *holds*.", 2)
     page = client.get(answer["Location"]).content.decode()
     assert "Revision 1" in page
-    assert "Why it was revised: <q dir=\"auto\">I misread the third paragraph.</q>" in page
+    assert 'Why it was revised: <q dir="auto">I misread the third paragraph.</q>' in page
     old = client.get(f"/review/verdicts/{row.pk}/").content.decode()
     assert "A later revision stands in its place" in old
     assert "Revise…" not in old
