@@ -62,13 +62,14 @@ def batches_of(user: Any) -> QuerySet[Batch]:
 
 def may_review(claim: Claim) -> bool:
     """Whether who holds the claim still reviews, and is still on the panel."""
-    return roles.is_expert(claim.user) and claim.item.batch.expert.members.filter(pk=claim.user_id).exists()
+    user = claim.user
+    return user is not None and roles.is_expert(user) and claim.item.batch.expert.members.filter(pk=user.pk).exists()
 
 
 def recent_scores(user: Any, domain: Domain, most: int = 60) -> list[float]:
     """The last scores that this person gave in the domain, newest first."""
     mine = Feedback.objects.filter(author=user, item__batch__domain=domain, current=True, score__isnull=False)
-    return list(mine.order_by("-pk").values_list("score", flat=True)[:most])
+    return [score for score in mine.order_by("-pk").values_list("score", flat=True)[:most] if score is not None]
 
 
 def words(written: Draft | Feedback) -> dict[str, Any]:

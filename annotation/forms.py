@@ -77,7 +77,7 @@ def read_spans(text: str) -> list[dict[str, Any]]:
 
 def passage_of(row: dict[str, Any]) -> Passage:
     """One highlight as it is submitted. Raises ValueError."""
-    start, end = row.get("start"), row.get("end")
-    if not all(isinstance(place, int) and not isinstance(place, bool) and place < 2**31 for place in (start, end)):
+    places = [place for place in (row.get("start"), row.get("end")) if isinstance(place, int) and not isinstance(place, bool) and place < 2**31]
+    if len(places) < 2:
         raise ValueError("A highlight lacks its place in the text. Remove it and mark the passage again.")
-    return Passage(start, end, str(row.get("quote", "")), str(row.get("sign", "")), str(row.get("comment") or ""))
+    return Passage(places[0], places[1], str(row.get("quote", "")), str(row.get("sign", "")), str(row.get("comment") or ""))

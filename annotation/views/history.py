@@ -70,7 +70,7 @@ def revise(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 def _own(request: HttpRequest) -> QuerySet[Feedback]:
-    return Feedback.objects.filter(author=request.user).select_related("item__batch__domain", "item__rollout__prompt")
+    return Feedback.objects.filter(author=request.user.pk).select_related("item__batch__domain", "item__rollout__prompt")
 
 
 def _context(row: Feedback) -> dict[str, Any]:

@@ -187,7 +187,7 @@ def save_draft(request: HttpRequest, token: uuid.UUID) -> HttpResponse:
         spans = read_spans(request.POST.get("spans", ""))
     except ValueError as exc:
         return JsonResponse({"message": str(exc)}, status=400)
-    words = {name: request.POST.get(name, "") for name in ("critique", "deliberation", "score")}
+    words: dict[str, Any] = {name: request.POST.get(name, "") for name in ("critique", "deliberation", "score")}
     try:
         draft = actions.save_draft(token, user=request.user, version=int(typed), spans=spans, **words)
     except DraftConflict as exc:

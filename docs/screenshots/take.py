@@ -16,7 +16,9 @@ from playwright.sync_api import sync_playwright
 HERE = Path(__file__).parent
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-CRITIQUE = "Asked for a candle, it brings a ribbon, and once mended the ribbon is a book. What is tried does follow from what went wrong."
+CRITIQUE = (
+    "The coin is lost and found, but a trail of berries finds no coins: what is tried has nothing to do with it. It stops where an ending should be."
+)
 
 
 def main() -> None:

@@ -69,8 +69,8 @@ def test_a_batch_is_complete_without_its_controls_and_they_are_asked_no_more(dom
 def test_verdicts_on_controls_are_kept_apart(domain, panel, alice):
     Gold.objects.bulk_create(Gold(rollout_id=pk, score=50) for pk in make_rollouts(domain, 4, run="gold"))
     batch = make_batch(panel, domain, 4, gold_share=0.5)
-    for claim in iter(lambda: (actions.claim_next(user=alice) or [None])[0], None):
-        submit(claim, user=alice)
+    while claims := actions.claim_next(user=alice):
+        submit(claims[0], user=alice)
     controls = Feedback.objects.filter(item__control="gold").count()
     assert Feedback.objects.count() == 4 + controls
     assert querysets.verdicts(batch).count() == 4
