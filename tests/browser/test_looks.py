@@ -97,6 +97,7 @@ def addresses(scene, tmp_path) -> dict[str, tuple[str | None, str]]:
         "batch-item": ("ada", f"/batches/{batch.pk}/items/{done.item_id}/"),
         "batch-item-reassign": ("ada", f"/batches/{batch.pk}/items/{claim.item_id}/reassign/"),
         "batch-item-gold": ("ada", f"/batches/{batch.pk}/items/{done.item_id}/gold/"),
+        "account": ("edith", "/account/"),
         "guidelines": ("edith", "/review/guidelines/short-stories/"),
         "missing": ("edith", "/nothing/"),
         "no-role": ("olga", "/"),
