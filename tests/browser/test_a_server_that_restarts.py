@@ -52,6 +52,7 @@ def test_what_is_written_while_the_server_is_away_is_saved_when_it_is_back(scene
     process = server()
     page = visitor("edith", base_url=server.at)
     page.get_by_role("button", name="Start reviewing").click()
+    page.get_by_text("Yours for").wait_for()
     page.get_by_label("Critique").press_sequentially("Before the fall. ")
     page.locator("#saved", has_text=re.compile("^Saved ")).wait_for()
     os.killpg(process.pid, signal.SIGKILL)

@@ -114,8 +114,7 @@ def addresses(scene, tmp_path) -> dict[str, tuple[str | None, str]]:
     }
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 390, 1920])
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark"), (1920, "light")])
 def test_every_page_is_readable_and_fits(width, scheme, addresses, visitor):
     problems = []
     pages = {}

@@ -20,6 +20,7 @@ def test_own_scores_are_shown_with_the_present_one_among_them(scene, visitor):
     page = visitor("edith")
     page.get_by_role("button", name="Start reviewing").click()
     page.get_by_text("Your last 3 scores: half of them from 50 to 70").wait_for()  # quartiles of 40, 60, 80
+    page.get_by_text("Yours for").wait_for()  # the page's script is at work
     line = page.locator("#own-scores line")
     assert line.get_attribute("class") == "unset"
     page.get_by_label("Score", exact=True).fill("25")
