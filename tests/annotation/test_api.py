@@ -165,15 +165,15 @@ def test_what_a_page_fetched_ahead_is_not_read_before_it_is_opened(domain, panel
 
 def test_nothing_is_said_that_a_reviewer_may_not_know(domain, panel, alice, bob, as_alice):
     rollouts = make_rollouts(domain, 2)
-    Rollout.objects.update(run="secret-run", step=120, checkpoint="c" * 64, completion="<think>secret thought</think>")
+    Rollout.objects.update(run="secret-run", step=1918273645, checkpoint="c" * 64, completion="<think>secret thought</think>")
     for pk in rollouts:
-        actions.set_gold(Rollout.objects.get(pk=pk), 91.25, actor=None, note="secret note")
+        actions.set_gold(Rollout.objects.get(pk=pk), 91.28125, actor=None, note="secret note")
     actions.record_proxy_grades(
-        "secret-run", "p" * 64, [{"id": pk, "sample": 0, "score": 93.75, "critique": "secret proxy words"} for pk in rollouts]
+        "secret-run", "p" * 64, [{"id": pk, "sample": 0, "score": 93.71875, "critique": "secret proxy words"} for pk in rollouts]
     )
     options = {"title": "secret title at step 120", "experiment": "secret-experiment", "proxy": "p" * 64, "reviewers": 2, "key": "secret-key"}
     batch = make_batch(panel, domain, rollouts, strategy="max-variance", repeat_share=0.5, **options)
-    submit(claim_one(bob), user=bob, critique="secret words of a colleague", score=7.5)
+    submit(claim_one(bob), user=bob, critique="secret words of a colleague", score=17.53125)
     seen, claims = [], []
     while (answer := as_alice("POST", "claims/")).status_code == 201:
         claims.append(answer.json())
@@ -184,7 +184,7 @@ def test_nothing_is_said_that_a_reviewer_may_not_know(domain, panel, alice, bob,
     assert len({tuple(sorted(claim)) for claim in claims}) == 1
     assert Item.objects.filter(batch=batch, control="repeat", state="done").exists()
     text = b"\n".join(seen).decode()
-    hidden = ("secret", "91.25", "93.75", "7.5", "c" * 64, "p" * 64, "120", "repeat", "gold", "control", "slot")
+    hidden = ("secret", "91.28125", "93.71875", "17.53125", "c" * 64, "p" * 64, "1918273645", "repeat", "gold", "control", "slot")
     assert not [word for word in hidden if word in text]
 
 

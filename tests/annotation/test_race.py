@@ -63,6 +63,7 @@ def test_32_people_race_for_50_items_and_each_is_answered_once(domain):
     assert AuditEntry.objects.filter(verb="completed").count() == 1
 
 
+@pytest.mark.slow
 def test_64_people_race_for_200_items_through_everything_at_once(domain):
     """Some fetch ahead, some decline or give back, all send twice: each item is claimed and answered once."""
     people = [make_user(f"person{i}") for i in range(MANY)]

@@ -10,7 +10,7 @@ from annotation.models import AuditEntry, Batch, Feedback, ProxyGrade, Rollout
 from training import budget
 from training.models import Checkpoint, Experiment, Job, ProxyVersion, Stage
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 DONE = Experiment.State.DONE
 
 
@@ -118,7 +118,6 @@ def test_without_eval_prompts_it_learns_and_trains_all_the_same(run) -> None:
     assert set(experiment.measurements.values_list("name", flat=True)) == {"unique_rate"}
 
 
-@pytest.mark.slow
 def test_experiments_of_a_domain_are_measured_on_the_same_prompts_and_a_seed_repeats_a_run(run) -> None:
     first, second, other = run(name="a"), run(name="b"), run(name="c", seed=2)
     assert first.config["eval_prompts"] == other.config["eval_prompts"]

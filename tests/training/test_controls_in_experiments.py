@@ -13,7 +13,7 @@ from training.errors import InvalidExperiment
 from training.models import Job
 from training.presets import Plan
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
 SHARES = {"repeat_share": 0.25, "gold_share": 0.5}
 
