@@ -127,6 +127,16 @@ def scene(transactional_db) -> scenery.Scenery:
     return scenery.build()
 
 
+@pytest.fixture
+def review(scene, visitor):
+    """Edith's page on the first of three long stories."""
+    scenery.ledger_batch(scene)
+    page = visitor("edith")
+    page.get_by_role("button", name="Start reviewing").click()
+    page.get_by_text("Yours for").wait_for()
+    return page
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
     """On a failure, show what the last page said."""

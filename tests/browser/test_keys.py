@@ -4,18 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.web import scenery
-
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture
-def review(scene, visitor):
-    scenery.ledger_batch(scene)
-    page = visitor("edith")
-    page.get_by_role("button", name="Start reviewing").click()
-    page.get_by_text("Yours for").wait_for()
-    return page
 
 
 def focused(page) -> str:

@@ -16,16 +16,6 @@ from tests.web import scenery
 pytestmark = pytest.mark.browser
 
 
-@pytest.fixture
-def review(scene, visitor):
-    """Edith's page on the first of three long stories."""
-    scenery.ledger_batch(scene)
-    page = visitor("edith")
-    page.get_by_role("button", name="Start reviewing").click()
-    page.get_by_text("Yours for").wait_for()
-    return page
-
-
 def saved(page) -> None:
     page.locator("#saved", has_text=re.compile("^Saved ")).wait_for()
 
