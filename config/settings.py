@@ -120,6 +120,8 @@ POCKET_BASE = BASE_DIR / "training" / "pocket" / "base"
 JOBS_DIR = env.path("TOUCHSTONE_JOBS", HOME / "jobs")
 # The package whose modules sample, rl, distil and grade carry out job folders, each as a process: python -m PACKAGE.KIND FOLDER.
 TRAINING_ENGINE = env.text("TOUCHSTONE_ENGINE") or "training.engine"
+# Jobs as forks of one process that has the libraries loaded: they start some seconds earlier each. Not where there is a GPU, which no fork can share.
+TRAINING_WARM = env.flag("TOUCHSTONE_WARM", Path("/proc/self/cmdline").exists() and not any(Path("/dev").glob("nvidia[0-9]*")))
 TRAINING_SLOTS = env.whole("TOUCHSTONE_TRAINING_SLOTS", 2, least=1, most=64)
 
 # People --------------------------------------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import subprocess
 import time
 from collections.abc import Callable
 
@@ -15,6 +14,7 @@ from training import dispatch, jobs, processes
 from training.errors import StageFailed
 from training.ingest import NotMine, ingest, mine
 from training.models import Experiment, Job
+from training.warm import Running
 
 log = logging.getLogger(__name__)
 POLL_SECONDS = 0.5
@@ -34,7 +34,7 @@ class Follower:
 
     def __init__(self, job_id: int, follower: str, watch: Callable[[Job], None] | None = None) -> None:
         self.job_id, self.follower, self.watch = job_id, follower, watch
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: Running | None = None
         self.announced = 0.0
 
     def run(self) -> bool:
@@ -108,6 +108,7 @@ class Follower:
         return True
 
     def launch(self, *, attempt: bool) -> None:
+        jobs.warm_up()  # not under a lock
         somebody_else = self.process is not None and self.process.returncode == jobs.SOMEBODY_ELSE
         with transaction.atomic():
             job = mine(self.job_id, self.follower)

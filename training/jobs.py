@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,11 @@ from django.utils import timezone
 from training import processes
 from training.errors import StageFailed
 from training.models import Experiment, Job
+from training.warm import Running, Warm
 
 STALE_SECONDS = 15.0  # a follower looks after its job every second or so; silent for this long, it counts as dead
 MAX_ATTEMPTS = 3
+FORKED = "training.engine.warm"  # on the command line of a job's process that was forked
 SOMEBODY_ELSE = 75  # exit code of an engine that finds its folder locked
 # The engine knows neither Django nor the database, and what it cannot see it cannot leak. Keys of model providers it does need.
 NOT_FOR_ENGINES = ("DJANGO_", "TOUCHSTONE_", "CELERY_", "DATABASE_", "REDIS_", "SECRET_KEY", "PG")
@@ -75,28 +78,48 @@ def is_unattended(job: Job) -> bool:
     return silent or processes.is_gone(job.follower)
 
 
-def launch(job: Job) -> subprocess.Popen[bytes]:
+def launch(job: Job) -> Running:
     """Start the job's process in a session of its own, so that it outlives whoever started it. What it prints goes to log.txt."""
     for name in ("stop", "result.json"):
         (job.path / name).unlink(missing_ok=True)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(NOT_FOR_ENGINES)}
-    # One thread each: experiments run side by side, and small models lose more by sharing cores than they win.
-    environment = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", **environment}
-    with (job.path / "log.txt").open("ab") as log:
+    log = job.path / "log.txt"
+    if settings.TRAINING_WARM:
+        return warm(settings.TRAINING_ENGINE).start(job.kind, job.folder, str(log), _environment())
+    with log.open("ab") as stream:
         return subprocess.Popen(
             [sys.executable, "-m", f"{settings.TRAINING_ENGINE}.{job.kind}", job.folder],
             stdin=subprocess.DEVNULL,
-            stdout=log,
+            stdout=stream,
             stderr=subprocess.STDOUT,
             cwd=settings.BASE_DIR,
-            env=environment,
+            env=_environment(),
             start_new_session=True,
         )
 
 
+def warm_up() -> None:
+    """Have the process that jobs are forked from load its libraries, where there is one. It takes seconds, for which nobody need wait here."""
+    if settings.TRAINING_WARM:
+        warm(settings.TRAINING_ENGINE).ready(_environment())
+
+
+@cache
+def warm(package: str) -> Warm:
+    return Warm(package, settings.BASE_DIR)
+
+
+def _environment() -> dict[str, str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(NOT_FOR_ENGINES)}
+    # One thread each: experiments run side by side, and small models lose more by sharing cores than they win.
+    return {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", **environment}
+
+
 def is_alive(job: Job) -> bool:
     """Does the process that the row names still work in this folder? A process id that went to somebody else does not count."""
-    return job.pid is not None and job.folder in processes.words(job.pid)
+    if job.pid is None:
+        return False
+    words = processes.words(job.pid)
+    return job.folder in words or (FORKED in words and is_locked(job))
 
 
 def is_locked(job: Job) -> bool:

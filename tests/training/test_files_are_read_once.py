@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -124,14 +125,20 @@ class TestClaim:
             assert not jobs.claim(job.pk, "next")
 
 
+@pytest.mark.parametrize("warm", [True, False])
 @pytest.mark.django_db(transaction=True)
-def test_an_engine_gets_neither_the_database_nor_the_secret(job, monkeypatch, settings) -> None:
+def test_an_engine_gets_neither_the_database_nor_the_secret(job, monkeypatch, settings, warm) -> None:
     """The process is a real one: it writes its environment where its log goes."""
     for name in ("DATABASE_URL", "REDIS_URL", "TOUCHSTONE_SECRET_KEY", "DJANGO_SETTINGS_MODULE"):
         monkeypatch.setenv(name, "x")
     monkeypatch.setenv("ANTHROPIC_API_KEY", "an expert in a reward process needs it")
-    settings.TRAINING_ENGINE = "tests.training.environment"
-    assert jobs.launch(job).wait(30) == 0
+    settings.TRAINING_ENGINE, settings.TRAINING_WARM = "tests.training.environment", warm
+    jobs.warm.cache_clear()
+    process = jobs.launch(job)
+    deadline = time.monotonic() + 30
+    while process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert process.poll() == 0
     seen = json.loads(jobs.log_tail(job))
     assert "ANTHROPIC_API_KEY" in seen
     assert not [name for name in seen if name.startswith(("DATABASE", "REDIS", "TOUCHSTONE", "DJANGO"))]
