@@ -215,17 +215,16 @@ class ClaimSerializer(serializers.Serializer):
 # Asked with each claim and each submit, so without the ORM: building queries of this size costs more than running them. A claim is its
 # holder's to read once it is opened: not yet when a page has only fetched it ahead. `reviews` is as `desk.may_review` says.
 CHECK = """
-SELECT EXISTS (SELECT FROM annotation_expert_members member WHERE member.expert_id = batch.expert_id AND member.user_id = %(user)s)
+SELECT EXISTS (SELECT FROM annotation_expert_members member WHERE member.expert_id = item.expert_id AND member.user_id = %(user)s)
     AND (%(admin)s OR EXISTS (
         SELECT FROM auth_user_groups held JOIN auth_group role ON role.id = held.group_id WHERE held.user_id = %(user)s AND role.name = %(role)s
     )) AS reviews
 FROM annotation_claim claim
 JOIN annotation_item item ON item.id = claim.item_id
-JOIN annotation_batch batch ON batch.id = item.batch_id
 WHERE claim.token = %(token)s AND claim.user_id = %(user)s AND claim.opened IS NOT NULL
 """
 READ = """
-SELECT EXISTS (SELECT FROM annotation_expert_members member WHERE member.expert_id = batch.expert_id AND member.user_id = %(user)s)
+SELECT EXISTS (SELECT FROM annotation_expert_members member WHERE member.expert_id = item.expert_id AND member.user_id = %(user)s)
     AND (%(admin)s OR EXISTS (
         SELECT FROM auth_user_groups held JOIN auth_group role ON role.id = held.group_id WHERE held.user_id = %(user)s AND role.name = %(role)s
     )) AS reviews,

@@ -15,11 +15,12 @@ REPEAT_SLOT = 1000
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One item to be: a rollout's id, a slot, and what it controls ("" for an item that is asked for its own sake)."""
+    """One item to be: a rollout's id, a slot, what it controls ("" for an item that is asked for its own sake), and the id of who is asked."""
 
     rollout: int
     slot: int
     control: str = ""
+    expert: int | None = None
 
 
 def plan(asked: Sequence[Asked], *, gold: Sequence[int], repeat_share: float, gold_share: float, rng: Random) -> list[Asked]:
@@ -34,8 +35,8 @@ def plan(asked: Sequence[Asked], *, gold: Sequence[int], repeat_share: float, go
     golden = rng.sample(list(gold), min(len(gold), round(gold_share * len(asked))))
     # Each gets a place between 0 and the last; what is asked for its own sake keeps its whole number.
     placed = [(float(i), a) for i, a in enumerate(asked)]
-    placed += [(rng.uniform(-1, last), Asked(pk, 0, Item.Control.GOLD)) for pk in golden]
-    placed += [(rng.uniform(i + gap, last), Asked(asked[i].rollout, REPEAT_SLOT, Item.Control.REPEAT)) for i in repeated]
+    placed += [(rng.uniform(-1, last), Asked(pk, 0, Item.Control.GOLD, asked[0].expert)) for pk in golden]
+    placed += [(rng.uniform(i + gap, last), Asked(asked[i].rollout, REPEAT_SLOT, Item.Control.REPEAT, asked[i].expert)) for i in repeated]
     return [a for _, a in sorted(placed, key=lambda pair: pair[0])]
 
 

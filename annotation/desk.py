@@ -14,7 +14,7 @@ from django.db.models import Count, Q, QuerySet
 from django.utils import timezone
 
 from annotation import querysets, roles
-from annotation.models import Batch, Claim, Domain, Draft, Feedback, Item, ProxyGrade, Span
+from annotation.models import Batch, Claim, Domain, Draft, Expert, Feedback, Item, ProxyGrade, Span
 
 # Said to people who do not know what a proxy is; no step and no model, so that the verdict stays blind.
 PURPOSES = {
@@ -57,13 +57,13 @@ class Row:
 
 def batches_of(user: Any) -> QuerySet[Batch]:
     """The batches of the panels that `user` is a member of."""
-    return Batch.objects.filter(expert__kind="human", expert__members=user).select_related("domain", "expert")
+    return Batch.objects.filter(experts__kind="human", experts__members=user).select_related("domain", "expert").distinct()
 
 
 def may_review(claim: Claim) -> bool:
     """Whether who holds the claim still reviews, and is still on the panel."""
     user = claim.user
-    return user is not None and roles.is_expert(user) and claim.item.batch.expert.members.filter(pk=user.pk).exists()
+    return user is not None and roles.is_expert(user) and claim.item.expert.members.filter(pk=user.pk).exists()
 
 
 def recent_scores(user: Any, domain: Domain, most: int = 60) -> list[float]:
@@ -148,11 +148,12 @@ def describe(user: Any, batches: Iterable[Batch]) -> list[Row]:
     """A row for each batch, in a fixed number of queries."""
     found = list(batches)
     ids = [batch.pk for batch in found]
-    items = Item.objects.filter(batch__in=ids).exclude(state=Item.State.CANCELLED).values("batch")
+    panels = list(Expert.objects.filter(members=user).values_list("pk", flat=True))
+    items = Item.objects.filter(batch__in=ids, expert__in=panels).exclude(state=Item.State.CANCELLED).values("batch")
     counts: dict[int, dict[str, Any]] = {
         row["batch"]: dict(row) for row in items.annotate(total=Count("pk"), done=Count("pk", filter=Q(state=Item.State.DONE)))
     }
-    left = dict(_takeable(user, ids).values_list("batch").annotate(n=Count("rollout", distinct=True)))
+    left = dict(_takeable(user, ids, panels).values_list("batch").annotate(n=Count("rollout", distinct=True)))
     mine: dict[int, dict[str, Any]] = {row["item__batch"]: dict(row) for row in _written(user, ids)}
     tokens = dict(open_claims(user).filter(item__batch__in=ids).values_list("item__batch", "token"))
     return [
@@ -178,10 +179,11 @@ def verdicts_today(user: Any) -> int:
     return Feedback.objects.filter(author=user, revision=1, submitted__gte=_midnight()).count()
 
 
-def _takeable(user: Any, batches: list[int]) -> QuerySet[Item]:
+def _takeable(user: Any, batches: list[int], panels: list[int]) -> QuerySet[Item]:
     """Items of these batches that this person could be handed now; those whose lease ran out count, they are freed in passing."""
     lapsed = Q(state=Item.State.CLAIMED, claims__ended=None, claims__expires__lt=timezone.now())
-    free = Item.objects.filter(Q(state=Item.State.READY) | lapsed, batch__in=batches, batch__closed=None)
+    waiting = Q(state=Item.State.READY) | lapsed
+    free = Item.objects.filter(waiting, ~querysets.used_up(user), batch__in=batches, batch__closed=None, expert__in=panels)
     return querysets.fit_for(user, free).order_by()
 
 

@@ -44,6 +44,14 @@ class InvalidVerdict(AnnotationError):
         self.errors = errors
 
 
+class InvalidBudget(AnnotationError):
+    """A limit or price that makes no sense. `errors` maps a field's name to what to do about it."""
+
+    def __init__(self, errors: dict[str, str]) -> None:
+        super().__init__(" ".join(errors.values()))
+        self.errors = errors
+
+
 class InvalidSelection(AnnotationError):
     """Rollouts, rows or feedback that cannot enter a batch or the tables as they are; the message names them."""
 

@@ -1,4 +1,4 @@
-"""Who gets asked, and what they said.
+"""Who gets asked, what they said, and what it cost.
 
 Rows are written by `annotation.actions` alone. What an experiment or a checkpoint is, this app does not know: it keeps their
 names and hashes as text.
@@ -122,25 +122,35 @@ class ProxyGrade(models.Model):
 
 
 class Expert(models.Model):
-    """Who gives the ground truth: a panel of people, a language model, or a program."""
+    """Who gives the ground truth: a panel of people, a language model, a program, or several of these by a rule (`annotation.routing`)."""
 
     class Kind(models.TextChoices):
         HUMAN = "human", "people"
         LLM = "llm", "language model"
         PROGRAM = "program", "program"
+        MIXED = "mixed", "several experts"
+
+    ALONE = (Kind.LLM, Kind.PROGRAM)  # those that answer by themselves
 
     alias = models.SlugField(unique=True)
     name = models.CharField(max_length=120)
     kind = models.CharField(max_length=8, choices=Kind)
-    backend = models.CharField(max_length=60, blank=True, help_text="Key in settings.EXPERTS; empty for people.")
-    options = models.JSONField(default=dict, blank=True, help_text="Overrides of the backend's options. No secrets.")
+    backend = models.CharField(max_length=60, blank=True, help_text="Key in settings.EXPERTS; empty for people and for several experts.")
+    options = models.JSONField(default=dict, blank=True, help_text="Overrides of the backend's options, or the rule of several experts. No secrets.")
     members = models.ManyToManyField(settings.AUTH_USER_MODEL, blank=True, related_name="expert_panels", help_text="Whose queue a human expert is.")
+    price = models.CharField(max_length=80, blank=True, help_text="The name that its prices go by; empty: it costs nothing.")
+    users = models.ManyToManyField(
+        settings.AUTH_USER_MODEL, blank=True, related_name="usable_experts", help_text="Who may use it in experiments; nobody chosen: everybody."
+    )
     active = models.BooleanField(default=True)
 
     class Meta:
         ordering = ["name"]
         constraints = [
-            models.CheckConstraint(condition=Q(kind="human", backend="") | (~Q(kind="human") & ~Q(backend="")), name="expert_backend_unless_human"),
+            models.CheckConstraint(
+                condition=Q(kind__in=["human", "mixed"], backend="") | (Q(kind__in=["llm", "program"]) & ~Q(backend="")),
+                name="expert_backend_if_it_answers_alone",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -161,6 +171,7 @@ class Batch(models.Model):
 
     domain = models.ForeignKey(Domain, on_delete=models.PROTECT, related_name="batches")
     expert = models.ForeignKey(Expert, on_delete=models.PROTECT, related_name="batches")
+    experts = models.ManyToManyField(Expert, related_name="asked_in", help_text="Who is asked: the expert, or those that it stands for.")
     key = models.CharField(max_length=160, unique=True, help_text="Who asked and for what; asking twice under one key makes one batch.")
     title = models.CharField(max_length=200)
     purpose = models.CharField(max_length=12, choices=Purpose)
@@ -173,6 +184,11 @@ class Batch(models.Model):
     note = models.CharField(max_length=300, blank=True, help_text="Why these rollouts, in words a reviewer understands.")
     repeat_share = models.FloatField(default=0, help_text="Hidden repeats, as a share of the verdicts wanted: the same person is asked twice.")
     gold_share = models.FloatField(default=0, help_text="Gold items (their score is known), as a share of the verdicts wanted.")
+    deadline = models.DateTimeField(null=True, blank=True, help_text="When the texts that people left go to who steps in for them.")
+    # What the job that fills a reward batch may still spend of budgets: verdicts, and the most that each of them costs.
+    held = models.PositiveIntegerField(default=0)
+    held_money = models.DecimalField(max_digits=14, decimal_places=6, default=0)
+    held_tokens = models.DecimalField(max_digits=14, decimal_places=0, default=0)
     closed = models.DateTimeField(null=True, blank=True, help_text="When nothing more was wanted of it.")
     created = models.DateTimeField(default=timezone.now, editable=False)
 
@@ -223,6 +239,7 @@ class Item(models.Model):
 
     batch = models.ForeignKey(Batch, on_delete=models.PROTECT, related_name="items")
     rollout = models.ForeignKey(Rollout, on_delete=models.PROTECT, related_name="items")
+    expert = models.ForeignKey(Expert, on_delete=models.PROTECT, related_name="items", help_text="Who is asked.")
     slot = models.PositiveSmallIntegerField(default=0)
     position = models.PositiveIntegerField(default=0)
     state = models.CharField(max_length=9, choices=State, default=State.READY)
@@ -235,7 +252,7 @@ class Item(models.Model):
         ordering = ["batch_id", "position"]
         constraints = [models.UniqueConstraint(fields=["batch", "rollout", "control", "slot"], name="item_once_per_batch_and_slot")]
         indexes = [
-            models.Index(fields=["batch", "position"], condition=Q(state="ready"), name="item_ready"),
+            models.Index(fields=["batch", "expert", "position"], condition=Q(state="ready"), name="item_ready"),
             models.Index(fields=["batch"], condition=Q(state="claimed"), name="item_claimed"),
         ]
 
@@ -271,6 +288,10 @@ class Claim(models.Model):
     outcome = models.CharField(max_length=9, choices=Outcome, blank=True)
     declined = models.CharField(max_length=10, choices=Decline, blank=True, help_text="Why it was declined.")
     reason = models.CharField(max_length=300, blank=True, help_text="The same in the person's own words.")
+    # What an open claim holds of budgets besides one verdict: the most, or for people the usual.
+    held_money = models.DecimalField(max_digits=14, decimal_places=6, default=0, db_default=0)
+    held_tokens = models.DecimalField(max_digits=14, decimal_places=0, default=0, db_default=0)
+    held_minutes = models.DecimalField(max_digits=14, decimal_places=2, default=0, db_default=0)
 
     class Meta:
         ordering = ["id"]
@@ -386,6 +407,102 @@ class Reveal(models.Model):
 
     def __str__(self) -> str:
         return f"rollout {self.rollout_id} revealed to {self.user_id}"
+
+
+class Price(models.Model):
+    """What verdicts cost, in dollars, from a day on. Never edited: a new price is a new row."""
+
+    name = models.CharField(max_length=80, help_text="What experts name: a model's id, or what people are paid by.")
+    since = models.DateField(help_text="The first day on which it holds, in UTC.")
+    input = models.DecimalField("input, $ per million tokens", max_digits=12, decimal_places=4, default=0)
+    output = models.DecimalField("output, $ per million tokens", max_digits=12, decimal_places=4, default=0)
+    cache_read = models.DecimalField("read from a cache, $ per million tokens", max_digits=12, decimal_places=4, default=0)
+    cache_write = models.DecimalField("written to a cache, $ per million tokens", max_digits=12, decimal_places=4, default=0)
+    batch_discount = models.DecimalField(
+        "discount by batch", max_digits=4, decimal_places=3, default=0, help_text="Share off what comes by a provider's batches: 0.5 is half price."
+    )
+    per_verdict = models.DecimalField("$ per verdict", max_digits=12, decimal_places=4, default=0)
+    per_minute = models.DecimalField("$ per minute of a person", max_digits=12, decimal_places=4, default=0)
+
+    class Meta:
+        ordering = ["name", "-since"]
+        constraints = [
+            models.UniqueConstraint(fields=["name", "since"], name="price_once_per_day"),
+            models.CheckConstraint(
+                condition=Q(input__gte=0, output__gte=0, cache_read__gte=0, cache_write__gte=0, per_verdict__gte=0, per_minute__gte=0)
+                & Q(batch_discount__gte=0, batch_discount__lte=1),
+                name="price_is_not_negative",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} from {self.since}"
+
+
+class Budget(models.Model):
+    """A limit on what verdicts may cost, from its making on: of an expert, an experiment, a person, or of all together.
+
+    `spent` is the sum of the charges within its scope; what open claims hold comes on top of it.
+    """
+
+    class Unit(models.TextChoices):
+        SAMPLES = "samples", "verdicts"
+        MONEY = "money", "dollars"
+        TOKENS = "tokens", "tokens"
+        MINUTES = "minutes", "minutes"
+
+    expert = models.ForeignKey(Expert, null=True, blank=True, on_delete=models.PROTECT, related_name="budgets")
+    experiment = models.CharField(max_length=80, blank=True, help_text="Name of an experiment.")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="budgets", verbose_name="person")
+    unit = models.CharField(max_length=7, choices=Unit)
+    limit = models.DecimalField(max_digits=18, decimal_places=6)
+    hard = models.BooleanField(default=True, help_text="Nobody is asked beyond it; otherwise it only warns.")
+    spent = models.DecimalField(max_digits=18, decimal_places=6, default=0)
+    short = models.DateTimeField(null=True, blank=True, help_text="Since when what is left is too little for one more verdict.")
+    warned = models.DateTimeField(null=True, blank=True, help_text="When it was noted that the limit was reached.")
+    created = models.DateTimeField(default=timezone.now, editable=False)
+    ended = models.DateTimeField(null=True, blank=True, help_text="From when on it limits nothing.")
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["expert", "experiment", "user", "unit"], condition=Q(ended=None), nulls_distinct=False, name="one_budget_per_scope_and_unit"
+            ),
+            models.CheckConstraint(condition=Q(limit__gte=0), name="budget_limit_is_not_negative"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.limit:g} {self.get_unit_display()} of {self.scope}"
+
+    @property
+    def scope(self) -> str:
+        """Whose verdicts it limits, in words."""
+        parts = [str(self.expert) if self.expert else "", f"experiment {self.experiment}" if self.experiment else ""]
+        return ", ".join(part for part in [*parts, self.user.get_username() if self.user else ""] if part) or "everything"
+
+
+class Charge(models.Model):
+    """What one verdict cost: the ledger. Never edited, and one for each verdict at most."""
+
+    feedback = models.OneToOneField(Feedback, on_delete=models.PROTECT, related_name="charge")
+    expert = models.ForeignKey(Expert, on_delete=models.PROTECT, related_name="charges")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="charges")
+    experiment = models.CharField(max_length=80, blank=True)
+    purpose = models.CharField(max_length=12, choices=Batch.Purpose)
+    samples = models.PositiveSmallIntegerField(default=1)
+    money = models.DecimalField(max_digits=14, decimal_places=6, help_text="Dollars.")
+    tokens = models.PositiveBigIntegerField(help_text="Read and written, cached or not.")
+    minutes = models.DecimalField(max_digits=14, decimal_places=2, help_text="Of a person, from opening the text; 0 for programs and models.")
+    price = models.ForeignKey(Price, null=True, blank=True, on_delete=models.PROTECT, related_name="charges")
+    at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        ordering = ["id"]
+        indexes = [models.Index(fields=["experiment", "id"]), models.Index(fields=["expert", "id"])]
+
+    def __str__(self) -> str:
+        return f"${self.money} for feedback {self.feedback_id}"
 
 
 class AuditEntry(models.Model):

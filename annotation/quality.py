@@ -200,7 +200,7 @@ def _gold(which: Q) -> dict[int, Reference]:
 
 def _declined(claims: QuerySet[Claim]) -> dict[tuple[int, Rater], int]:
     """How many items each rater declined, by domain and rater."""
-    rows = claims.filter(outcome=Claim.Outcome.DECLINED).order_by().values_list("item__batch__domain", "user", "item__batch__expert")
+    rows = claims.filter(outcome=Claim.Outcome.DECLINED).order_by().values_list("item__batch__domain", "user", "item__expert")
     found: dict[tuple[int, Rater], int] = defaultdict(int)
     for domain, user, expert, n in rows.annotate(n=Count("pk")):
         found[domain, ("expert", expert) if user is None else ("person", user)] += n

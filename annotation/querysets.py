@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
-from annotation.models import Batch, Claim, Expert, Feedback, Item
+from annotation.models import Batch, Budget, Claim, Expert, Feedback, Item
+from annotation.routing import AUDIT_SLOT
 
 OPEN = (Item.State.READY, Item.State.CLAIMED)
 
@@ -17,15 +18,32 @@ def batches_for(*, user: Any = None, expert: Expert | None = None) -> QuerySet[B
 
     Reward batches wait for nobody: their verdicts come from the training job that they reward.
     """
-    batches = Batch.objects.filter(closed=None, expert__active=True).exclude(purpose=Batch.Purpose.REWARD)
-    if user is not None:
-        return batches.filter(expert__kind=Expert.Kind.HUMAN, expert__members=user)
-    return batches.filter(expert=expert)
+    batches = Batch.objects.filter(closed=None).exclude(purpose=Batch.Purpose.REWARD)
+    return batches.filter(experts__in=_asked(user, expert)).distinct()
+
+
+def _asked(user: Any, expert: Expert | None) -> QuerySet[Expert]:
+    active = Expert.objects.filter(active=True)
+    return active.filter(pk=expert.pk) if expert is not None else active.filter(kind=Expert.Kind.HUMAN, members=user)
+
+
+def used_up(user: Any) -> Q:
+    """Of items: those that a hard budget lets nobody, or not `user`, judge any more."""
+    budget = Budget.objects.filter(
+        Q(expert=None) | Q(expert=OuterRef("expert")),
+        Q(experiment="") | Q(experiment=OuterRef("batch__experiment")),
+        Q(user=None) | Q(user=user),
+        ended=None,
+        hard=True,
+        spent__gte=F("limit"),
+    )
+    return Q(Exists(budget))
 
 
 def claimable_by(*, user: Any = None, expert: Expert | None = None) -> QuerySet[Item]:
     """Items that could be handed to this person or expert now, in no particular order."""
-    return fit_for(user, Item.objects.filter(state=Item.State.READY)).filter(batch__in=batches_for(user=user, expert=expert))
+    items = Item.objects.filter(~used_up(user), state=Item.State.READY, expert__in=_asked(user, expert))
+    return fit_for(user, items).filter(batch__in=batches_for(user=user, expert=expert))
 
 
 def fit_for(user: Any, items: QuerySet[Item]) -> QuerySet[Item]:
@@ -60,18 +78,24 @@ def is_complete(batch: Batch) -> bool:
 
 
 def verdicts(batch: Batch) -> QuerySet[Feedback]:
-    """The verdicts of the batch that stand and count, one per item, in order of the items; those on controls measure who wrote them."""
-    return Feedback.objects.filter(item__batch=batch, item__control="", current=True, counted=True).order_by("item__position", "item_id")
+    """The verdicts of the batch that stand and count, one per item, in order of the items; those on controls measure who wrote them.
+
+    Where somebody audited a text, their verdict alone.
+    """
+    found = Feedback.objects.filter(item__batch=batch, item__control="", current=True, counted=True).order_by("item__position", "item_id")
+    if batch.expert.kind != Expert.Kind.MIXED:
+        return found
+    audits = found.order_by().filter(item__slot=AUDIT_SLOT, item__rollout=OuterRef("item__rollout"))
+    return found.exclude(~Q(item__slot=AUDIT_SLOT) & Exists(audits))
 
 
 def stranded(batch: Batch) -> QuerySet[Item]:
     """Ready items of a human batch that every member of the panel has judged or declined: somebody must join, or the batch be closed."""
-    items = outstanding(batch).filter(state=Item.State.READY)
-    if batch.expert.kind != Expert.Kind.HUMAN:
-        return items.none()
+    items = outstanding(batch).filter(state=Item.State.READY, expert__kind=Expert.Kind.HUMAN)
     stuck = items
-    for member in batch.expert.members.filter(is_active=True):
-        stuck = stuck.exclude(pk__in=fit_for(member, items).values("pk"))
+    for panel in batch.experts.filter(kind=Expert.Kind.HUMAN):
+        for member in panel.members.filter(is_active=True):
+            stuck = stuck.exclude(pk__in=fit_for(member, items.filter(expert=panel)).values("pk"))
     return stuck
 
 
@@ -83,8 +107,8 @@ def complete() -> QuerySet[Batch]:
 
 
 def unattended(now: datetime) -> QuerySet[Batch]:
-    """Batches of programs and language models with items that wait while nobody works on any."""
-    batches = Batch.objects.filter(closed=None, expert__active=True).exclude(expert__kind=Expert.Kind.HUMAN).exclude(purpose=Batch.Purpose.REWARD)
-    ready = Item.objects.filter(batch=OuterRef("pk"), state=Item.State.READY)
-    held = Claim.objects.filter(item__batch=OuterRef("pk"), ended=None, expires__gte=now)
+    """Batches with items for programs and language models that wait while nobody works on any."""
+    batches = Batch.objects.filter(closed=None).exclude(purpose=Batch.Purpose.REWARD)
+    ready = Item.objects.filter(batch=OuterRef("pk"), state=Item.State.READY, expert__active=True, expert__kind__in=Expert.ALONE)
+    held = Claim.objects.filter(item__batch=OuterRef("pk"), user=None, ended=None, expires__gte=now)
     return batches.filter(Exists(ready), ~Exists(held))

@@ -63,10 +63,10 @@ FILL = """
 INSERT INTO annotation_rollout (prompt_id, run, checkpoint, step, index, completion, content, finished, tokens, sampling, created)
 SELECT %(prompt)s, 'bench', '', 0, n, CASE WHEN n < %(long)s THEN n || ' ' || %(text)s ELSE 'One line.' END,
     CASE WHEN n < %(long)s THEN n || ' ' || %(text)s ELSE 'One line.' END, true, 1300, '{}', now() FROM generate_series(0, %(items)s - 1) n;
-INSERT INTO annotation_item (batch_id, rollout_id, slot, position, state, control)
-SELECT %(batch)s, id, 0, index, 'ready', '' FROM annotation_rollout ORDER BY id;
-INSERT INTO annotation_item (batch_id, rollout_id, slot, position, state, control)
-SELECT %(floor)s, id, slot, index + 10000 * slot, 'ready', '' FROM annotation_rollout, generate_series(0, 5) slot
+INSERT INTO annotation_item (batch_id, expert_id, rollout_id, slot, position, state, control)
+SELECT %(batch)s, %(expert)s, id, 0, index, 'ready', '' FROM annotation_rollout ORDER BY id;
+INSERT INTO annotation_item (batch_id, expert_id, rollout_id, slot, position, state, control)
+SELECT %(floor)s, %(expert)s, id, slot, index + 10000 * slot, 'ready', '' FROM annotation_rollout, generate_series(0, 5) slot
 WHERE index < 10000 ORDER BY slot, id;
 """
 ABANDON = """
@@ -123,6 +123,7 @@ def fill(name: str, reviewers: int) -> dict[str, Any]:
     )
     options = {"key": "bench", "title": "Bench", "purpose": "update", "experiment": "bench", "lease_seconds": 300}
     batch = Batch.objects.create(domain=domain, expert=expert, **options)
+    batch.experts.set([expert])
     apart = Batch.objects.create(domain=domain, expert=expert, closed=timezone.now(), **options | {"key": "floor"})  # the server passes it over
     with connection.cursor() as cursor:
         for statement in (FILL if not leases else FILL + ABANDON).split(";\n"):

@@ -16,6 +16,7 @@ from grading.prompts import GradingPrompt
 from grading.types import Case, Completion, Message, Sampling, TraceFormat, Usage, Verdict
 
 T = TypeVar("T")
+TURN_TOKENS = 200  # at most, that a server puts around a prompt
 
 
 class Grader:
@@ -69,6 +70,11 @@ class Grader:
             for verdicts, completions in zip(samples, answers, strict=True):
                 verdicts += map(self._read, completions)
         return [mean_verdict(verdicts) for verdicts in samples]
+
+    def most(self, case: Case) -> Usage:
+        """No fewer tokens than a verdict on `case` takes: a token stands for a byte of the prompt or more, and a sample may use all it may write."""
+        read = sum(len(prompt.render(case, self.format).encode("utf-8", "replace")) + TURN_TOKENS for prompt in self.prompts)
+        return Usage(input_tokens=read * self.sampling.n, output_tokens=len(self.prompts) * self.sampling.n * self.sampling.max_tokens)
 
     def _verdict(self, earlier: Sequence[Verdict], completions: Sequence[Completion] | None) -> Verdict | None:
         return None if completions is None else mean_verdict([*earlier, *map(self._read, completions)])

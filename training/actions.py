@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,13 @@ from django.utils import timezone
 
 from annotation.actions import close_batch
 from annotation.events import announce
+from annotation.experts import snapshot
 from annotation.models import AuditEntry, Batch, Domain, Expert
 from training import dispatch
 from training.errors import InvalidExperiment, WrongState
 from training.models import Experiment, Job
 from training.start import freeze, set_up
-from training.validation import Wishes, check
+from training.validation import Wishes, check, check_change
 
 log = logging.getLogger(__name__)
 State = Experiment.State
@@ -54,7 +56,7 @@ def create_experiment(
     No `policy` means the pocket base; no `sample_budget` means what the protocol needs if nothing ends early.
     Raises `InvalidExperiment` with a message for every field that is wrong.
     """
-    wishes = Wishes(name, title, domain, expert, preset, changes or {}, policy, proxy, seed, sample_budget)
+    wishes = Wishes(name, title, domain, expert, preset, changes or {}, policy, proxy, seed, sample_budget, owner)
     plan, values = check(wishes)
     try:
         with transaction.atomic():
@@ -105,6 +107,40 @@ def stop(experiment: Experiment, *, reason: str, actor: Any = None) -> Experimen
             close_batch(batch, actor=actor, reason=f"The experiment was stopped: {reason}"[:300])
         transaction.on_commit(partial(_ask_to_stop, experiment), robust=True)
         return _moved(experiment, State.STOPPED, f"Stopped: {reason}", "stopped", actor, reason=reason)
+
+
+def change(
+    experiment: Experiment,
+    *,
+    reason: str,
+    expert: Expert | None = None,
+    strategy: str | None = None,
+    sample_budget: int | None = None,
+    actor: Any = None,
+) -> Experiment:
+    """Change who is asked, how texts are chosen, or how many verdicts at most, from the next batch on. What was before is in the audit log.
+
+    The expert changes between rounds alone: while verdicts are still to come there is no telling whose a batch would be. Raises
+    `InvalidExperiment` (what is wrong, by field), `WrongState` where it has ended or is in the middle of a round.
+    """
+    with transaction.atomic():
+        row = _locked(experiment, State.DRAFT, *Experiment.ACTIVE, State.PAUSED, State.FAILED, doing="changed")
+        before = {"expert": row.expert.alias, "strategy": row.plan.strategy, "sample_budget": row.sample_budget}
+        row.expert, plan = expert or row.expert, replace(row.plan, strategy=strategy or row.plan.strategy)
+        row.sample_budget = row.sample_budget if sample_budget is None else sample_budget
+        if errors := check_change(row, plan, actor):
+            raise InvalidExperiment(errors)
+        after = {"expert": row.expert.alias, "strategy": plan.strategy, "sample_budget": row.sample_budget}
+        if before["expert"] != after["expert"] and Batch.objects.filter(experiment=row.name, closed=None).exists():
+            raise WrongState("Verdicts are still to come in this round. Change the expert when they are in, or close the batch first.")
+        if before == after:
+            return row
+        row.config = row.config | {"plan": plan.to_dict()}
+        if before["expert"] != after["expert"] and row.started is not None:
+            row.config |= {"expert": snapshot(row.expert)}
+        row.save(update_fields=["expert", "sample_budget", "config"])
+        _recorded(row, "changed", actor, reason=reason, before=before, after=after, stages=row.stages.filter(ended__isnull=False).count())
+    return row
 
 
 def _locked(experiment: Experiment, *allowed: str, doing: str = "started") -> Experiment:

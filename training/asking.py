@@ -90,7 +90,7 @@ def outstanding(batch: Batch) -> int:
 
 def waiting(experiment: Experiment, stage: protocol.Ask, batch: Batch, coming: int) -> Progress:
     """What is still to come of `batch`, in words."""
-    people = experiment.expert.kind == Expert.Kind.HUMAN
+    people = querysets.outstanding(batch).filter(expert__kind=Expert.Kind.HUMAN).exists()
     who = "Waiting for experts" if people else f"{experiment.expert.name} is judging"
     verb, why = "is" if coming == 1 else "are", WHY[stage.purpose]
     note = f"{who}: {coming} of {batch.items.filter(control='').count()} verdicts {verb} still to come before {why} step {stage.step}."

@@ -43,9 +43,8 @@ def _work(experiment: Experiment, watch: Callable[[Experiment, Job | None], None
     if job is not None:
         watch(experiment, job)
         return follow.run(job.pk, lambda row: watch(experiment, row))
-    if experiment.expert.kind == Expert.Kind.HUMAN:
-        return False
-    open_batches = Batch.objects.filter(experiment=experiment.name, closed=None, items__state=Item.State.READY).distinct()
+    ready = {"items__state": Item.State.READY, "items__expert__kind__in": Expert.ALONE}
+    open_batches = Batch.objects.filter(experiment=experiment.name, closed=None, **ready).distinct()
     for batch in open_batches:
         _answer(experiment, batch)
     return bool(open_batches)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields as dataclass_fields
+from math import ceil
 from typing import Any
 
 from django import forms
 from django.conf import settings
 from django.db.models import Model
+from django.utils import timezone
 from django.utils.text import slugify
 
+from annotation import costs
+from annotation.errors import InvalidSelection
 from annotation.models import Domain, Expert
+from annotation.routing import rule_of
 from training import actions, protocol
 from training.models import Experiment
 from training.plan_words import ADVANCED, MAIN, PROTOCOLS, WORDS
@@ -76,7 +81,7 @@ class ExperimentForm(forms.Form):
 
     def first_estimate(self) -> dict[str, Any]:
         """The estimate before anything was sent: of the preset alone."""
-        return self.estimate() if self.is_bound else _estimate(PRESETS[self.chosen], None)
+        return self.estimate() if self.is_bound else _estimate(PRESETS[self.chosen], None, None, None)
 
     def main_fields(self) -> list[forms.BoundField]:
         return [self[name] for name in MAIN]
@@ -101,7 +106,9 @@ class ExperimentForm(forms.Form):
         wrong = [self[name].label for name in WORDS if name in self.errors]
         if wrong:
             return {"error": f"Cannot be counted yet: see {', '.join(map(str, wrong))}."}
-        return _estimate(Plan.from_dict(PRESETS[self.chosen].to_dict() | self.changes()), self.cleaned_data.get("sample_budget"))
+        data = self.cleaned_data
+        plan = Plan.from_dict(PRESETS[self.chosen].to_dict() | self.changes())
+        return _estimate(plan, data.get("sample_budget"), data.get("expert"), data.get("domain"))
 
     def create(self, owner: Any) -> Experiment:
         """Raises `InvalidExperiment`."""
@@ -113,6 +120,19 @@ class ExperimentForm(forms.Form):
         """Put each message beside its field."""
         for name, message in errors.items():
             self.add_error(name if name in self.fields and name != "preset" else None, message)
+
+
+class ChangeForm(forms.Form):
+    """What may change while an experiment runs, and why it does."""
+
+    expert = ExpertChoice(Expert.objects.filter(active=True), empty_label=None, help_text="Between rounds: while no verdicts are to come.")
+    strategy = forms.ChoiceField(choices=STRATEGIES, label="Ask the expert about texts chosen", help_text="From the next batch on.")
+    sample_budget = forms.IntegerField(label="Expert samples at most", help_text="Of all rounds together; what was asked for counts.")
+    reason = forms.CharField(max_length=200, label="Why?", error_messages={"required": "Say why; it is kept with the experiment."})
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.label_suffix = ""
 
 
 class StopForm(forms.Form):
@@ -135,11 +155,18 @@ def free_name(title: str) -> str:
     return name
 
 
-def _estimate(plan: Plan, budget: int | None) -> dict[str, Any]:
+def _estimate(plan: Plan, budget: int | None, expert: Expert | None, domain: Domain | None) -> dict[str, Any]:
     if min(plan.segment, plan.steps, plan.per_prompt) < 1 or plan.steps / plan.segment > 10_000:
         return {"error": "Cannot be counted yet: steps, steps between looks and rollouts of each prompt must be at least 1."}
     counts = protocol.estimate(plan)
     purposes = {"initial": "to teach first", "update": "to teach again", "eval": "to measure", "check": "to check", "reward": "as reward in RL"}
     purposes["control"] = "at most as hidden repeats and gold items"
     parts = [{"purpose": purposes.get(name, name), "count": count} for name, count in counts.items()]
-    return {"parts": parts, "total": sum(counts.values()), "budget": budget}
+    total, cost = sum(counts.values()), None
+    if expert is not None and domain is not None:
+        try:
+            total = ceil(total * rule_of(expert).verdicts_per_text)
+            cost = costs.estimate(expert, domain, min(total, budget or total), timezone.now())
+        except InvalidSelection as exc:
+            return {"error": f"Cannot be counted yet: {exc}"}
+    return {"parts": parts, "total": total, "budget": budget, "cost": cost}

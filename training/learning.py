@@ -44,11 +44,12 @@ def lesson(experiment: Experiment, stage: protocol.Realign) -> Lesson:
             f"None of the {len(came)} verdicts for step {stage.step} can be learnt from: each lacks a score or a critique.",
             f"Have them completed (reopen items of batch “{batch.title}”), then resume.",
         )
-    if len(usable) > stage.count:  # the expert spoke about the whole pool, so that one can see where the proxy disagreed
+    if len({f.item.rollout_id for f in usable}) > stage.count:  # the expert spoke about the whole pool, so that one can see where the proxy disagreed
         order = select.choose_feedback(experiment.plan.strategy, batch, len(came), seed, experiment.proxies.get(number=stage.number - 1).digest)
         by_id = {f.pk: f for f in usable}
         usable = [by_id[pk] for pk in order if pk in by_id]
-    new = usable[: stage.count]
+    texts = set(list(dict.fromkeys(f.item.rollout_id for f in usable))[: stage.count])
+    new = [f for f in usable if f.item.rollout_id in texts]
     old = _earlier(experiment, new)
     replayed = Random(seed).sample(old, min(stage.replay, len(old)))
     return Lesson(new + sorted(replayed, key=lambda f: f.pk), skipped)

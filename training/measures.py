@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import fmean
 
-from annotation.models import Batch, Prompt
+from annotation.models import Batch, Feedback, Prompt
 from grading import alignment
 from grading.alignment import Estimate
 from training import asking, protocol
@@ -25,7 +25,8 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What is known of the rollouts of one look at the eval split, one entry each: the prompt, the expert's score, the mean of the proxy's traces.
+    """What is known of the rollouts of one look at the eval split, one entry each: the prompt, the expert's score (the mean, where several
+    verdicts stand), the mean of the proxy's traces.
 
     `traces` are the single scores, None where a trace had none; `contents` are the texts.
     """
@@ -39,11 +40,14 @@ class Look:
 
 def look_at(batch: Batch, run: str = "", digest: str = "") -> Look:
     """The verdicts of an eval or check batch beside the traces that proxy `digest` wrote in job `run`, where there are any."""
-    came = asking.verdicts(batch)
-    rollouts = [f.item.rollout for f in came]
-    traces = asking.traces([r.pk for r in rollouts], run, digest) if digest else {}
-    own = [traces.get(r.pk, []) for r in rollouts]
-    return Look([r.prompt_id for r in rollouts], [f.score for f in came], [_mean(t) for t in own], own, [r.content for r in rollouts])
+    judged: dict[int, list[Feedback]] = {}
+    for verdict in asking.verdicts(batch):
+        judged.setdefault(verdict.item.rollout_id, []).append(verdict)
+    traces = asking.traces(judged, run, digest) if digest else {}
+    own = [traces.get(pk, []) for pk in judged]
+    expert = [_mean([verdict.score for verdict in verdicts]) for verdicts in judged.values()]
+    rollouts = [verdicts[0].item.rollout for verdicts in judged.values()]
+    return Look([r.prompt_id for r in rollouts], expert, [_mean(t) for t in own], own, [r.content for r in rollouts])
 
 
 def _mean(scores: list[float | None]) -> float | None:

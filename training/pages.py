@@ -9,7 +9,7 @@ from typing import Any
 from django.core.cache import cache
 from django.db.models import Avg, Count, Exists, Max, OuterRef, Q, QuerySet
 
-from annotation.models import AuditEntry, Batch, Feedback, Item, ProxyGrade, Rollout
+from annotation.models import AuditEntry, Batch, Expert, Feedback, Item, ProxyGrade, Rollout
 from grading.alignment import Estimate
 from training import jobs, report
 from training.budget import spent
@@ -89,7 +89,8 @@ def samples(experiment: Experiment) -> dict[str, Any]:
 
 def waiting_batches(experiment: Experiment) -> QuerySet[Batch]:
     """Open batches that people have to answer, with `total` and `done` items; controls are not waited for."""
-    asked = Batch.objects.filter(experiment=experiment.name, closed=None, expert__kind="human")
+    people = Expert.objects.filter(asked_in=OuterRef("pk"), kind=Expert.Kind.HUMAN)
+    asked = Batch.objects.filter(Exists(people), experiment=experiment.name, closed=None)
     live = Q(items__control="") & ~Q(items__state=Item.State.CANCELLED)
     return asked.annotate(total=Count("items", filter=live), done=Count("items", filter=live & Q(items__state=Item.State.DONE)))
 

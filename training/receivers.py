@@ -7,7 +7,7 @@ from typing import Any
 
 from django.dispatch import receiver
 
-from annotation.models import Batch
+from annotation.models import Batch, Expert
 from annotation.signals import batch_changed
 from training import asking, dispatch
 from training.models import Experiment
@@ -31,7 +31,7 @@ def advance_when_answered(sender: Any, batch_id: int, closed: bool, **kwargs: An
     batch = Batch.objects.select_related("expert").get(pk=batch_id)
     if not batch.experiment or batch.purpose == Batch.Purpose.REWARD:
         return
-    if batch.expert.kind != "human" and asking.outstanding(batch):
+    if batch.expert.kind in Expert.ALONE and asking.outstanding(batch):
         return
     for experiment in Experiment.objects.filter(name=batch.experiment, state__in=Experiment.ACTIVE):
         dispatch.send(tasks.advance, experiment.pk)

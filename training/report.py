@@ -88,6 +88,7 @@ def _entry(history: History, ceiling: History | None) -> Report:
         "note": experiment.note,
         "steps": history.steps,
         "samples": samples,
+        "samples_by_expert": budget.by_expert(experiment),
         "training_samples": training,
         "expert_reward": {"base": _expert(judged[:1]), "final": _expert(judged[-1:]), "best": _best(judged)},
         "proxy_reward": {"base": _json(history.first_proxy_reward), "final": _json(history.last_proxy_reward)},

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from annotation.actions import close_batch
+from django.utils import timezone
+
+from annotation.actions import close_batch, hold_rewards
+from annotation.costs import expected
 from annotation.models import Prompt
 from training import asking, budget, jobs, learning, protocol
 from training.choices import derive_seed, pool_prompts
@@ -64,8 +67,8 @@ def _request(experiment: Experiment, request: protocol.Request, proxy: ProxyVers
 def _ask(experiment: Experiment, row: Stage, stage: protocol.Ask) -> Progress:
     if row.batch is None and "granted" not in row.arguments:
         # What teaches must leave enough to see what it taught.
-        reserve = 0 if stage.purpose in ("eval", "check") else experiment.plan.evaluation
-        left = max(0, budget.left(experiment) - reserve)
+        reserve = 0 if stage.purpose in ("eval", "check") else budget.verdicts(experiment, experiment.plan.evaluation)
+        left = budget.texts(experiment, max(0, budget.left(experiment) - reserve))
         granted = row.arguments["granted"] = min(stage.count, left)
         row.batch = asking.ask(experiment, stage, granted, room=left - granted)
         row.save()
@@ -127,7 +130,7 @@ def _grade(experiment: Experiment, row: Stage, stage: protocol.Grade) -> Progres
 def _train(experiment: Experiment, row: Stage, stage: protocol.Train) -> Progress:
     plan = experiment.plan
     if row.job is None:
-        until = row.arguments["until"] = stage.stop if stage.reward == "proxy" else _affordable(experiment, stage)
+        until = row.arguments["until"] = stage.stop if stage.reward == "proxy" else _affordable(experiment, row, stage)
         if until == stage.start:
             return Progress({"step": stage.start})
         checkpoint = checkpoint_at(experiment, stage.start)
@@ -168,15 +171,22 @@ def _train(experiment: Experiment, row: Stage, stage: protocol.Train) -> Progres
 RL_NUMBERS = ("learning_rate", "prompts_per_step", "group", "policy_temperature", "policy_max_tokens", "save_every", "unscored_limit")
 
 
-def _affordable(experiment: Experiment, stage: protocol.Train) -> int:
-    """The step up to which the budget pays the expert for every rollout, with the look after it."""
+def _affordable(experiment: Experiment, row: Stage, stage: protocol.Train) -> int:
+    """The step up to which the budgets pay the expert for every rollout, with the look after it; they hold that much for the job."""
     steps = max(0, budget.left(experiment) - experiment.plan.evaluation) // experiment.plan.batch
-    return min(stage.stop, stage.start + steps)
+    wanted = (min(stage.stop, stage.start + steps) - stage.start) * experiment.plan.batch
+    if not wanted:
+        return stage.start
+    row.batch = asking.reward_batch(experiment, stage)
+    each = expected(experiment.expert, experiment.domain, timezone.now()).cost
+    until = stage.start + hold_rewards(row.batch, wanted, each) // experiment.plan.batch
+    if until == stage.start:
+        close_batch(row.batch, reason="The budgets have no room for a step.")
+    return until
 
 
 def _reward(experiment: Experiment, row: Stage, stage: protocol.Train) -> dict[str, Any]:
     if stage.reward == "expert":
-        row.batch = asking.reward_batch(experiment, stage)
         return {"who": "expert", "judge": asking.judge(experiment)}
     proxy = experiment.proxies.get(number=stage.number)
     row.arguments["graded_by"] = proxy.digest

@@ -12,6 +12,7 @@ urlpatterns = [
     path("experiments/<slug:slug>/pause/", views.act, {"verb": "pause"}, name="experiment-pause"),
     path("experiments/<slug:slug>/resume/", views.act, {"verb": "resume"}, name="experiment-resume"),
     path("experiments/<slug:slug>/stop/", views.stop, name="experiment-stop"),
+    path("experiments/<slug:slug>/change/", views.change, name="experiment-change"),
     path("experiments/<slug:slug>/rollouts/", views.rollouts, name="experiment-rollouts"),
     path("experiments/<slug:slug>/rollouts/<int:pk>/", views.rollout, name="rollout"),
     path("experiments/<slug:slug>/proxies/<int:number>/", views.proxy, name="proxy"),

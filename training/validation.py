@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, fields
+from math import ceil
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 
 from annotation.actions.batches import MOST_CONTROLS
+from annotation.errors import InvalidSelection
 from annotation.models import Domain, Expert, Prompt
+from annotation.routing import rule_of
 from training import protocol
 from training.errors import InvalidExperiment
 from training.models import Experiment
@@ -46,6 +49,7 @@ class Wishes:
     proxy: str
     seed: int
     sample_budget: int | None
+    owner: Any = None
 
 
 def check(wishes: Wishes) -> tuple[Plan, dict[str, Any]]:
@@ -58,9 +62,9 @@ def check(wishes: Wishes) -> tuple[Plan, dict[str, Any]]:
     if wishes.proxy:
         _model("proxy", wishes.proxy, errors)
     if plan is not None:
-        _expert(wishes.expert, plan, errors)
+        _expert(wishes, plan, errors)
         _prompts(wishes.domain, plan, errors)
-    budget = _budget(wishes.sample_budget, plan, errors)
+    budget = _budget(wishes, plan, errors)
     if errors or plan is None:
         raise InvalidExperiment(errors)
     title = wishes.title.strip() or wishes.name
@@ -74,6 +78,20 @@ def check(wishes: Wishes) -> tuple[Plan, dict[str, Any]]:
         "seed": wishes.seed,
         "sample_budget": budget,
     }
+
+
+def check_change(experiment: Experiment, plan: Plan, actor: Any) -> dict[str, str]:
+    """What is wrong, by field, with an experiment's expert, strategy and budget as they are to be."""
+    errors: dict[str, str] = {}
+    own = (experiment.name, experiment.title, experiment.domain, experiment.expert, "", {}, experiment.policy, experiment.proxy, experiment.seed)
+    _expert(Wishes(*own, experiment.sample_budget, actor), plan, errors)
+    if plan.strategy not in dict(STRATEGIES):
+        errors["strategy"] = f"There is no selection strategy {plan.strategy!r}; there are {', '.join(dict(STRATEGIES))}."
+    elif plan.strategy == "max-variance" and plan.variance_grades < 2:
+        errors["strategy"] = "The spread of a proxy's grades needs at least 2 of them, and this plan has fewer."
+    if experiment.sample_budget < 1:
+        errors["sample_budget"] = "A budget asks for at least 1 verdict. To ask for nothing more, pause or stop the experiment."
+    return errors
 
 
 def _identity(wishes: Wishes, errors: dict[str, str]) -> None:
@@ -142,17 +160,32 @@ def _together(plan: Plan) -> dict[str, tuple[bool, str]]:
     }
 
 
-def _expert(expert: Expert | None, plan: Plan, errors: dict[str, str]) -> None:
+def _expert(wishes: Wishes, plan: Plan, errors: dict[str, str]) -> None:
+    expert = wishes.expert
     if expert is None:
         errors["expert"] = "Choose who gives the ground truth."
-    elif not expert.active:
+        return
+    try:
+        experts = rule_of(expert).experts
+    except InvalidSelection as exc:
+        errors["expert"] = f"The rule of {expert.name} does not work: {exc}"
+        return
+    if not expert.active:
         errors["expert"] = f"{expert.name} is not active any more; choose another expert, or have an admin activate it."
-    elif plan.protocol == "ceiling" and expert.kind == Expert.Kind.HUMAN:
+    elif not may_use(wishes.owner, expert):
+        errors["expert"] = f"You may not use {expert.name}; choose another expert, or ask an admin."
+    elif plan.protocol == "ceiling" and expert.kind not in Expert.ALONE:
         errors["expert"] = "RL on expert reward needs an expert that answers by itself: a language model or a program, not people."
-    elif expert.kind == Expert.Kind.HUMAN and not expert.members.exists():
-        errors["expert"] = f"Nobody is a member of {expert.name}, so nobody would ever answer; have an admin add people to it."
-    elif expert.kind != Expert.Kind.HUMAN and expert.backend not in settings.EXPERTS:
-        errors["expert"] = f"{expert.name} uses the backend {expert.backend!r}, which is not among settings.EXPERTS."
+    for one in experts:
+        if one.kind == Expert.Kind.HUMAN and not one.members.exists():
+            errors["expert"] = f"Nobody is a member of {one.name}, so nobody would ever answer; have an admin add people to it."
+        elif one.kind in Expert.ALONE and one.backend not in settings.EXPERTS:
+            errors["expert"] = f"{one.name} uses the backend {one.backend!r}, which is not among settings.EXPERTS."
+
+
+def may_use(user: Any, expert: Expert) -> bool:
+    """Whether `user` may run experiments with the expert; None: whoever works on the server."""
+    return user is None or user.is_superuser or not expert.users.exists() or expert.users.filter(pk=user.pk).exists()
 
 
 def _prompts(domain: Domain | None, plan: Plan, errors: dict[str, str]) -> None:
@@ -186,13 +219,15 @@ def _model(field: str, path: str, errors: dict[str, str]) -> None:
             errors[field] = f"{path}/config.json cannot be read: {exc}."
 
 
-def _budget(budget: int | None, plan: Plan | None, errors: dict[str, str]) -> int:
+def _budget(wishes: Wishes, plan: Plan | None, errors: dict[str, str]) -> int:
+    budget = wishes.sample_budget
     if budget is not None and budget <= 0:
         errors["sample_budget"] = f"A budget of {budget} asks the expert nothing; give at least 1."
         return 0
     if plan is None:
         return budget or 0
-    least, all_of_it = protocol.least(plan), sum(protocol.estimate(plan).values())
+    times = 1.0 if "expert" in errors or wishes.expert is None else rule_of(wishes.expert).verdicts_per_text
+    least, all_of_it = ceil(protocol.least(plan) * times), ceil(sum(protocol.estimate(plan).values()) * times)
     if budget is not None and budget < least:
         errors["sample_budget"] = f"{budget} expert samples are too few: up to the look after its first RL step, this plan needs {least}."
     # A plan that never asks anybody (no eval prompts) still has a budget, as the row must.

@@ -16,7 +16,7 @@ from annotation import roles
 from annotation.models import Batch, Rollout
 from training import actions, pages
 from training.errors import ExperimentError, InvalidExperiment
-from training.forms import ExperimentForm, StopForm
+from training.forms import ChangeForm, ExperimentForm, StopForm
 from training.models import Experiment
 from training.presets import PRESETS
 
@@ -107,6 +107,27 @@ def stop(request: HttpRequest, slug: str) -> HttpResponse:
             messages.error(request, str(exc))
         return redirect("experiment", slug)
     return render(request, "training/stop.html", {"experiment": found, "form": form}, status=422 if form.errors else 200)
+
+
+@researcher_only
+@require_http_methods(["GET", "HEAD", "POST"])
+def change(request: HttpRequest, slug: str) -> HttpResponse:
+    """Another expert, another strategy, another budget, from the next batch on."""
+    found = _visible(request, slug)
+    now = {"expert": found.expert_id, "strategy": found.plan.strategy, "sample_budget": found.sample_budget}
+    form = ChangeForm(request.POST if request.method == "POST" else None, initial=now)
+    if request.method == "POST" and form.is_valid():
+        try:
+            actions.change(found, actor=request.user, **form.cleaned_data)
+        except InvalidExperiment as exc:
+            for field, message in exc.errors.items():
+                form.add_error(field if field in form.fields else None, message)
+        except ExperimentError as exc:
+            form.add_error(None, str(exc))
+        else:
+            messages.success(request, "Changed. It holds from the next batch on.")
+            return redirect("experiment", slug)
+    return render(request, "training/change.html", {"experiment": found, "form": form}, status=422 if form.errors else 200)
 
 
 @researcher_only

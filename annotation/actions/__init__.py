@@ -1,10 +1,11 @@
 """The only writers of this app's rows. Each is one transaction, leaves an audit entry, and sends its news after the commit.
 
-Rows are locked in one order, so that no two actions wait for each other: claims, then batches, then items, each by
+Rows are locked in one order, so that no two actions wait for each other: claims, then batches, then items, then budgets, each by
 id. Handing out items and ending stale claims skip what is locked.
 """
 
-from annotation.actions.batches import close_batch, reassign, reopen, select_batch, set_priority
+from annotation.actions.batches import close_batch, end_exhausted, reassign, reopen, reroute, select_batch, set_priority
+from annotation.actions.budgets import end_budget, hold_rewards, note_reached, set_budget
 from annotation.actions.claims import claim_ahead, claim_next, decline, expire_claims, open_claim, release, release_many, renew_claim
 from annotation.actions.drafts import save_draft
 from annotation.actions.gold import remove_gold, set_gold
@@ -20,8 +21,12 @@ __all__ = [
     "claim_next",
     "close_batch",
     "decline",
+    "end_budget",
+    "end_exhausted",
     "expire_claims",
+    "hold_rewards",
     "import_prompts",
+    "note_reached",
     "open_claim",
     "reassign",
     "record_proxy_grades",
@@ -32,10 +37,12 @@ __all__ = [
     "remove_gold",
     "renew_claim",
     "reopen",
+    "reroute",
     "reveal",
     "revise_feedback",
     "save_draft",
     "select_batch",
+    "set_budget",
     "set_gold",
     "set_priority",
     "submit_feedback",

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from random import Random
 from typing import Any
 
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from annotation import controls, events, querysets
-from annotation.actions import audit
+from annotation.actions import audit, budgets
 from annotation.actions.claims import release_many
 from annotation.errors import InvalidSelection, NothingToDo
 from annotation.models import Batch, Claim, Domain, Expert, Feedback, Item, Rollout
+from annotation.routing import rule_of
 from annotation.text import storable
 
 logger = logging.getLogger(__name__)
@@ -25,7 +27,7 @@ MOST_CONTROLS = 0.5
 HIGHEST_PRIORITY = 1000
 
 # People's leases follow their writing: the page renews them while somebody is there.
-LEASE_SECONDS = {Expert.Kind.HUMAN: 300, Expert.Kind.LLM: 600, Expert.Kind.PROGRAM: 60}
+LEASE_SECONDS = {Expert.Kind.HUMAN: 300, Expert.Kind.LLM: 600, Expert.Kind.PROGRAM: 60, Expert.Kind.MIXED: 600}
 State = Item.State
 
 
@@ -51,6 +53,8 @@ def select_batch(
     actor: Any = None,
 ) -> Batch:
     """Ask `expert` for `reviewers` verdicts on each of `rollouts`, in this order. The same `key` again returns the batch there is.
+
+    Where the expert stands for several, its rule says who gets what (`annotation.routing`).
 
     `strategy`, `seed` and `proxy` (a digest) record how they were selected. `lease_seconds` None: by the kind of expert. `named` people get
     one item each on every rollout, instead of whoever comes. `repeat_share` and `gold_share` (0..0.5 of the verdicts wanted) add controls,
@@ -81,14 +85,19 @@ def select_batch(
         batch, made = Batch.objects.get_or_create(key=key, defaults=defaults)
         if not made:
             return batch
+        rule = rule_of(expert)
         _check(batch, wanted, reviewers, named)
-        # All rollouts get their first reviewer before any gets a second.
-        asked = [controls.Asked(pk, slot) for slot in range(reviewers) for pk in wanted]
+        batch.experts.set(rule.experts)
+        if rule.hours:
+            batch.deadline = timezone.now() + timedelta(hours=rule.hours)
+            batch.save(update_fields=["deadline"])
+        asked = rule.ask(wanted, reviewers, Random(f"{seed} shares"))
         queue = controls.plan(asked, gold=controls.gold_for(batch, wanted), repeat_share=repeat_share, gold_share=gold_share, rng=Random(seed))
         items = (
             Item(
                 batch=batch,
                 rollout_id=a.rollout,
+                expert_id=a.expert,
                 slot=a.slot,
                 control=a.control,
                 reviewer=named[a.slot] if named and not a.control else None,
@@ -109,6 +118,8 @@ def _check(batch: Batch, wanted: Sequence[int], reviewers: int, named: Sequence[
     panel = set(batch.expert.members.values_list("pk", flat=True)) if named else set()
     if strangers := [person.get_username() for person in named if person.pk not in panel]:
         raise InvalidSelection(f"{', '.join(strangers)} cannot be asked: not on the panel {batch.expert.name}.")
+    if batch.expert.kind == Expert.Kind.MIXED and (reviewers > 1 or named):
+        raise InvalidSelection(f"{batch.expert.name} stands for several experts: its rule says how many verdicts a text gets, and whose.")
     if reviewers < 1:
         raise InvalidSelection(f"{reviewers} reviewers were asked for; ask for one or more.")
     if not wanted and batch.purpose != Batch.Purpose.REWARD:
@@ -120,9 +131,10 @@ def _check(batch: Batch, wanted: Sequence[int], reviewers: int, named: Sequence[
 
 
 def _invite(batch: Batch) -> None:
-    if batch.expert.kind == Expert.Kind.HUMAN:
-        events.queue_grew(batch.expert.members.values_list("pk", flat=True), batch)
-    elif batch.purpose != Batch.Purpose.REWARD:
+    for expert in batch.experts.all():
+        if expert.kind == Expert.Kind.HUMAN:
+            events.queue_grew(expert.members.values_list("pk", flat=True), batch)
+    if batch.purpose != Batch.Purpose.REWARD and batch.experts.filter(kind__in=Expert.ALONE).exists():
         transaction.on_commit(partial(start_answering, batch.pk), robust=True)
 
 
@@ -175,6 +187,51 @@ def _cancel_open(batch: Batch) -> int:
     return Item.objects.filter(pk__in=open_items).update(state=State.CANCELLED)
 
 
+def end_early(batch: Batch, expert: Expert, *, reason: str) -> int:
+    """Ask `expert` for nothing more of the batch: what is in nobody's hands is not wanted any more, and what comes in stays. How much that was."""
+    with transaction.atomic():
+        locked = _lock([batch.pk])[0]
+        ready = Item.objects.filter(batch=batch, expert=expert, state=State.READY).order_by("pk").select_for_update(skip_locked=True, no_key=True)
+        cancelled = Item.objects.filter(pk__in=list(ready.values_list("pk", flat=True))).update(state=State.CANCELLED)
+        if cancelled:
+            audit.record(None, "ended early", locked, reason=reason, cancelled=cancelled, expert=expert.alias, experiment=locked.experiment)
+            events.batches_changed([locked])
+    close_complete([locked])
+    return cancelled
+
+
+def step_in(items: QuerySet[Item], expert: Expert) -> int:
+    """From now on `expert` is asked about those of `items` that nobody has in hand; how many that were."""
+    with transaction.atomic():
+        ready = items.filter(state=State.READY).select_related("batch").order_by("pk")
+        found = list(ready.select_for_update(of=("self",), skip_locked=True, no_key=True))
+        Item.objects.filter(pk__in=[item.pk for item in found]).update(expert=expert)
+        audit.record_all(audit.entry(None, "rerouted", item, before=item.expert_id, to=expert.pk, **audit.where(item)) for item in found)
+        for batch in {item.batch_id: item.batch for item in found}.values():
+            _invite(batch)
+    return len(found)
+
+
+def reroute(now: datetime) -> int:
+    """What every member of a panel has declined or judged, or what people left when the deadline passed, goes to who steps in; how many texts."""
+    moved = 0
+    for batch in Batch.objects.filter(closed=None, expert__options__rule="fallback").select_related("expert"):
+        first, then = rule_of(batch.expert).experts
+        left = Item.objects.filter(batch=batch, expert=first) if batch.deadline and batch.deadline <= now else querysets.stranded(batch)
+        moved += step_in(left, then)
+    return moved
+
+
+def end_exhausted() -> int:
+    """End early what used-up budgets limit; how many texts are not asked about any more."""
+    ended = 0
+    for budget in budgets.exhausted():
+        waiting = budgets.waiting_under(budget).order_by("batch", "expert").values_list("batch", "expert").distinct()
+        for batch, expert in list(waiting):
+            ended += end_early(Batch.objects.get(pk=batch), Expert.objects.get(pk=expert), reason=f"The budget is used up: {budget}.")
+    return ended
+
+
 def _close(batch: Batch, now: datetime) -> None:
     batch.closed = now
     batch.save(update_fields=["closed"])
@@ -188,11 +245,11 @@ def reassign(item: Item, person: Any, *, actor: Any, reason: str = "") -> Item:
     """
     with transaction.atomic():
         claim = Claim.objects.filter(item=item, ended=None).select_for_update(no_key=True).first()
-        item = Item.objects.select_related("batch__expert").select_for_update(of=("self",), no_key=True).get(pk=item.pk)
+        item = Item.objects.select_related("batch", "expert").select_for_update(of=("self",), no_key=True).get(pk=item.pk)
         if item.state not in querysets.OPEN:
             raise NothingToDo("This item waits for no verdict.")
-        if person is not None and not item.batch.expert.members.filter(pk=person.pk).exists():
-            raise InvalidSelection(f"{person.get_username()} is not on the panel {item.batch.expert.name}.")
+        if person is not None and not item.expert.members.filter(pk=person.pk).exists():
+            raise InvalidSelection(f"{person.get_username()} is not on the panel {item.expert.name}.")
         before, item.reviewer = item.reviewer_id, person
         Item.objects.filter(pk=item.pk).update(reviewer=person)
         if claim is not None and (person is None or claim.user_id != person.pk):

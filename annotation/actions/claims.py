@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -12,6 +13,8 @@ from django.utils import timezone
 
 from annotation import events, querysets
 from annotation.actions import audit
+from annotation.actions.budgets import Most, affords, hold
+from annotation.actions.ledger import applies
 from annotation.errors import AlreadyAnswered, ClaimLost, InvalidVerdict, NotYours
 from annotation.models import Batch, Claim, Expert, Item
 from annotation.text import storable
@@ -21,19 +24,23 @@ AHEAD_SECONDS = 120  # lease of an item that was only fetched ahead
 REASON_LENGTH = 300
 UNKNOWN = "There is no such item in your hands."
 State, Outcome = Item.State, Claim.Outcome
-WITH_ALL = ("item__batch__domain", "item__batch__expert", "item__rollout__prompt")
+WITH_ALL = ("item__batch__domain", "item__batch__expert", "item__expert", "item__rollout__prompt")
 
+LIMITS = applies("expert.id", "batch.experiment", "%(user)s::bigint")
 # One statement hands out what waits: it finds the first batch with something for this person (as `querysets.claimable_by` says, and a test
 # holds the two together), locks its first items that nobody else is just taking, and leases them. Whoever has something in hand or fetched
-# ahead gets nothing by it. LATERAL makes the planner go batch by
-# batch in their order, and each time along the index of ready items, so the cost depends neither on the length of the queue nor on
-# leases that were left behind.
-CLAIM = """
+# ahead gets nothing by it, and what a used-up budget limits is passed over. LATERAL makes the planner go batch by batch in their order, and
+# each time along the index of ready items, so the cost depends neither on the length of the queue nor on leases that were left behind.
+CLAIM = f"""
 WITH waiting AS MATERIALIZED (
-    SELECT batch.id, batch.lease_seconds, batch.experiment
-    FROM annotation_batch batch JOIN annotation_expert expert ON expert.id = batch.expert_id
+    SELECT batch.id, expert.id AS expert, batch.lease_seconds, batch.experiment,
+        EXISTS (SELECT FROM annotation_budget budget WHERE {LIMITS}) AS budgeted
+    FROM annotation_batch batch
+    JOIN annotation_batch_experts asked ON asked.batch_id = batch.id
+    JOIN annotation_expert expert ON expert.id = asked.expert_id
     WHERE batch.closed IS NULL AND batch.purpose <> 'reward' AND expert.active
-      AND (%(batch)s::bigint IS NULL OR batch.id = %(batch)s)
+      AND (%(batch)s::bigint IS NULL OR batch.id = %(batch)s) AND batch.id <> ALL(%(without)s)
+      AND NOT EXISTS (SELECT FROM annotation_budget budget WHERE {LIMITS} AND budget.hard AND budget.spent >= budget.limit)
       AND (%(ahead)s OR NOT (
           EXISTS (SELECT FROM annotation_claim own WHERE own.user_id = %(user)s AND own.ended IS NULL AND own.opened IS NOT NULL)
           OR EXISTS (SELECT FROM annotation_claim own WHERE own.user_id = %(user)s AND own.ended IS NULL AND own.opened IS NULL)))
@@ -41,10 +48,10 @@ WITH waiting AS MATERIALIZED (
           SELECT FROM annotation_expert_members member WHERE member.expert_id = expert.id AND member.user_id = %(user)s) END
     ORDER BY batch.priority DESC, batch.id
 ), following AS (
-    SELECT item.id, waiting.lease_seconds, waiting.experiment
+    SELECT item.id, waiting.lease_seconds, waiting.experiment, waiting.budgeted
     FROM waiting CROSS JOIN LATERAL (
         SELECT ready.id FROM annotation_item ready
-        WHERE ready.batch_id = waiting.id AND ready.state = 'ready' AND (%(user)s::bigint IS NULL OR (
+        WHERE ready.batch_id = waiting.id AND ready.expert_id = waiting.expert AND ready.state = 'ready' AND (%(user)s::bigint IS NULL OR (
             (ready.reviewer_id IS NULL OR ready.reviewer_id = %(user)s)
             AND NOT EXISTS (
                 SELECT FROM annotation_claim claim JOIN annotation_item met ON met.id = claim.item_id
@@ -59,7 +66,7 @@ WITH waiting AS MATERIALIZED (
     LIMIT %(limit)s
 ), taken AS (
     UPDATE annotation_item item SET state = 'claimed' FROM following WHERE item.id = following.id
-    RETURNING item.id, item.batch_id, item.position, following.lease_seconds, following.experiment
+    RETURNING item.id, item.batch_id, item.position, following.lease_seconds, following.experiment, following.budgeted
 ), leased AS (
     INSERT INTO annotation_claim (token, item_id, user_id, started, opened, expires, outcome, declined, reason)
     SELECT gen_random_uuid(), id, %(user)s, %(now)s, CASE WHEN %(ahead)s THEN NULL ELSE %(now)s END,
@@ -67,9 +74,9 @@ WITH waiting AS MATERIALIZED (
     FROM taken
     RETURNING *
 )
-SELECT leased.*, taken.batch_id AS of_batch, taken.experiment AS of_experiment
+SELECT leased.*, taken.batch_id AS of_batch, taken.experiment AS of_experiment, taken.budgeted
 FROM leased JOIN taken ON taken.id = leased.item_id ORDER BY taken.position
-"""
+"""  # noqa: S608 (SQL from above)
 
 
 def claim_next(
@@ -79,32 +86,33 @@ def claim_next(
     batch: Batch | None = None,
     limit: int = 1,
     related: Sequence[str] = WITH_ALL,
+    most: Most | None = None,
     now: datetime | None = None,
 ) -> list[Claim]:
     """Up to `limit` items of the first batch that waits for `user` or for `expert`, leased; [] where nothing does.
 
     A person has one item at a time: an open claim is returned again with its lease renewed, whatever `batch` says, and what was fetched
-    ahead comes next. Batches come by priority, then in the order of their making; items by position. What `related` names is loaded with them.
+    ahead comes next. Batches come by priority, then in the order of their making; items by position. What `related` names is loaded with
+    them. What hard budgets have no room for is not handed out; `most` says what a claim can cost.
     """
     if (user is None) == (expert is None):
         raise ValueError("claim_next needs either a user or an expert")
     now = now or timezone.now()
+    claim = partial(_claim, user, expert, batch, limit, now, related=related, most=most)
     try:
         with transaction.atomic():
-            if found := _claim(user, expert, batch, limit, now, related=related):
-                return found
-            if user is not None:
+            found = claim()
+            if not found and user is not None:
                 if own := _own_claim(user, batch, now):
                     return [own]
-                if found := _claim(user, expert, batch, limit, now, related=related):  # what was in the way has been ended
-                    return found
-            if _free_some(user, expert, batch, now, claimed_ahead=True):
-                return _claim(user, expert, batch, limit, now, related=related)
-            return []
+                found = claim()  # what was in the way has been ended
+            if not found and _free_some(user, expert, batch, now, claimed_ahead=True):
+                found = claim()
     except IntegrityError:  # the same person was handed an item in another window at the same moment
         with transaction.atomic():
             own = _own_claim(user, batch, now)
         return [own] if own else []
+    return found
 
 
 def claim_ahead(token: UUID | str, *, user: Any, now: datetime | None = None) -> Claim | None:
@@ -189,8 +197,9 @@ def _claim(
     *,
     ahead: bool = False,
     related: Sequence[str] = WITH_ALL,
+    most: Most | None = None,
 ) -> list[Claim]:
-    values = {
+    values: dict[str, Any] = {
         "user": user.pk if user else None,
         "expert": expert.pk if expert else None,
         "batch": batch.pk if batch else None,
@@ -198,8 +207,15 @@ def _claim(
         "now": now,
         "ahead": ahead,
         "ahead_seconds": AHEAD_SECONDS,
+        "without": [],
     }
-    claims = list(Claim.objects.raw(CLAIM, values))
+    while claims := list(Claim.objects.raw(CLAIM, values)):
+        if not claims[0].budgeted:  # type: ignore[attr-defined]
+            break
+        if kept := {claim.pk for claim in hold(claims, most)}:
+            claims = [claim for claim in claims if claim.pk in kept]
+            break
+        values["without"].append(claims[0].of_batch)  # type: ignore[attr-defined]
     if not claims:
         return []
     if user is not None:
@@ -258,7 +274,7 @@ def renew_claim(token: UUID | str, *, user: Any, now: datetime | None = None) ->
             if claim.outcome == Outcome.SUBMITTED:
                 raise AlreadyAnswered
             if claim.ended is not None:
-                if claim.outcome != Outcome.EXPIRED or claim.item.batch.closed is not None or not _take_again(claim):
+                if claim.outcome != Outcome.EXPIRED or claim.item.batch.closed is not None or not affords(claim) or not _take_again(claim):
                     raise lost
                 claim.ended, claim.outcome = None, ""
             claim.opened = claim.opened or now

@@ -8,8 +8,8 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
-from annotation import events, validation
-from annotation.actions import audit
+from annotation import costs, events, validation
+from annotation.actions import audit, ledger
 from annotation.actions.batches import lock_batches
 from annotation.bulk import insert_new
 from annotation.errors import InvalidSelection
@@ -84,6 +84,8 @@ def record_reward_verdicts(batch: Batch, rows: Iterable[Row], *, run: str = "") 
         items = _done_items(batch, list(verdicts))
         new = _insert_verdicts(batch, items, verdicts)
         if new:
+            Batch.objects.filter(pk=batch.pk).update(held=max(0, batch.held - new))
+            _charge(batch, verdicts)
             audit.record(None, "rewarded", batch, verdicts=new, run=run, experiment=batch.experiment)
             events.batches_changed([batch])
     return new
@@ -93,7 +95,8 @@ def _done_items(batch: Batch, rollouts: Sequence[int]) -> dict[int, int]:
     """Item ids by rollout, all of them done: made where there are none."""
     first = batch.items.count()
     values = [
-        {"batch": batch.pk, "rollout": pk, "slot": 0, "position": first + i, "state": Item.State.DONE, "control": ""} for i, pk in enumerate(rollouts)
+        {"batch": batch.pk, "rollout": pk, "expert": batch.expert_id, "slot": 0, "position": first + i, "state": Item.State.DONE, "control": ""}
+        for i, pk in enumerate(rollouts)
     ]
     insert_new(Item, values)
     items = Item.objects.filter(batch=batch, slot=0, rollout__in=rollouts)
@@ -114,6 +117,13 @@ def _insert_verdicts(batch: Batch, items: Mapping[int, int], verdicts: Mapping[i
         own = {"item": items[pk], "key": f"reward-{batch.pk}-{pk}", "score": score, "usage": row.get("usage") or {}}
         values.append({**shared, **own, **words})
     return insert_new(Feedback, values)
+
+
+def _charge(batch: Batch, rollouts: Iterable[int]) -> None:
+    now = timezone.now()
+    price = costs.price_of(batch.expert, now.date())
+    unpaid = Feedback.objects.filter(item__batch=batch, item__rollout__in=list(rollouts), charge=None)
+    ledger.charge([row for feedback in unpaid if (row := ledger.due(feedback, batch, price))], now)
 
 
 def find_rollouts(rows: Sequence[Row], run: str, *, domain: Domain | None = None) -> list[int]:

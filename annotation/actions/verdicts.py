@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -15,10 +17,12 @@ from django.utils import timezone
 from annotation import events, validation
 from annotation.actions import audit
 from annotation.actions.batches import close_complete
+from annotation.actions.budgets import affords
 from annotation.actions.claims import UNKNOWN, lock_items, read_token
+from annotation.actions.ledger import CHARGE, due
 from annotation.errors import AlreadyAnswered, ClaimLost, InvalidVerdict, NotYours
 from annotation.experts import snapshot
-from annotation.models import Batch, Claim, Domain, Expert, Feedback, Item, Reveal, Span, digest_of
+from annotation.models import Batch, Claim, Domain, Expert, Feedback, Item, Price, Reveal, Rollout, Span, digest_of
 from annotation.text import storable
 
 State, Outcome = Item.State, Claim.Outcome
@@ -26,26 +30,30 @@ REASON_LENGTH = 200
 REVISION_REASON_LENGTH = 300
 KEY_LENGTH = 80
 # What a verdict is checked by, with the claims locked: those of the answers, and what else the person has in hand, for they may hold the
-# same item under a newer claim. Not by the ORM: building a query of this size costs more than running it. Names are in the models' order.
+# same item under a newer claim; the text only where passages of it are marked. Not by the ORM: building a query of this size costs more
+# than running it. Names are in the models' order.
 # Three look-ups, each by an index of its own: an OR would walk over all claims that ended since the last vacuum.
 LOCKED: dict[type[Any], tuple[str, ...]] = {
     Claim: ("id", "token", "item_id", "user_id", "started", "opened", "ended", "outcome"),
-    Item: ("id", "batch_id", "rollout_id", "control"),
+    Item: ("id", "batch_id", "rollout_id", "expert_id", "control"),
     Batch: ("id", "domain_id", "expert_id", "purpose", "experiment", "closed"),
     Domain: ("id", "guidelines", "score_min", "score_max", "score_required"),
-    Expert: ("id", "kind", "backend", "options"),
+    Expert: ("id", "kind", "backend", "options", "price"),
 }
 LOCK = f"""
 SELECT {", ".join(f"{model.__name__.lower()}.{name}{'::json' * (name == 'options')}" for model, names in LOCKED.items() for name in names)},
     EXISTS (SELECT FROM annotation_feedback landed WHERE landed.key = ANY(%(keys)s)) OR EXISTS (
         SELECT FROM annotation_feedback verdict
         WHERE verdict.item_id = item.id AND verdict.author_id IS NOT DISTINCT FROM %(user)s::bigint AND verdict.current),
-    EXISTS (SELECT FROM annotation_reveal reveal WHERE reveal.user_id = %(user)s::bigint AND reveal.rollout_id = item.rollout_id)
+    EXISTS (SELECT FROM annotation_reveal reveal WHERE reveal.user_id = %(user)s::bigint AND reveal.rollout_id = item.rollout_id),
+    (SELECT content FROM annotation_rollout rollout WHERE rollout.id = item.rollout_id AND %(marked)s),
+    (SELECT to_jsonb(listed)::text FROM annotation_price listed WHERE listed.name = expert.price AND listed.since <= %(today)s
+        ORDER BY listed.since DESC LIMIT 1)
 FROM annotation_claim claim
 JOIN annotation_item item ON item.id = claim.item_id
 JOIN annotation_batch batch ON batch.id = item.batch_id
 JOIN annotation_domain domain ON domain.id = batch.domain_id
-JOIN annotation_expert expert ON expert.id = batch.expert_id
+JOIN annotation_expert expert ON expert.id = item.expert_id
 WHERE claim.id IN (
     SELECT id FROM annotation_claim WHERE token = ANY(%(tokens)s)
     UNION ALL SELECT id FROM annotation_claim WHERE user_id = %(user)s::bigint AND ended IS NULL AND opened IS NOT NULL
@@ -55,14 +63,14 @@ ORDER BY claim.id FOR NO KEY UPDATE OF claim
 """  # noqa: S608 (column names from above)
 
 # What a verdict changes besides itself, in one statement; claims and items are locked by now.
-SETTLE = """
-WITH ended AS (
+SETTLE = f"""
+WITH {CHARGE}, ended AS (
     UPDATE annotation_claim SET ended = %(now)s, outcome = 'submitted' WHERE id = ANY(%(claims)s)
 ), done AS (
     UPDATE annotation_item SET state = 'done' WHERE id = ANY(%(done)s)
 )
 DELETE FROM annotation_draft WHERE user_id = %(user)s AND item_id = ANY(%(items)s)
-"""
+"""  # noqa: S608 (SQL from ledger.py)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +128,7 @@ def submit_many(answers: Sequence[Answer], *, user: Any = None, now: datetime | 
     now = now or timezone.now()
     try:
         with transaction.atomic():
-            claims = _lock_claims(answers, user)
+            claims = _lock_claims(answers, user, now)
             rows = _earlier(answers, claims, user)
             known = {row.key: row for row in rows}
             fresh = [answer for answer in answers if not _landed(answer, claims[answer.token], known)]
@@ -137,12 +145,13 @@ def submit_many(answers: Sequence[Answer], *, user: Any = None, now: datetime | 
     return [known[answer.key] for answer in answers]
 
 
-def _lock_claims(answers: Sequence[Answer], user: Any) -> dict[UUID, Claim]:
+def _lock_claims(answers: Sequence[Answer], user: Any, now: datetime) -> dict[UUID, Claim]:
     tokens, keys = {answer.token for answer in answers}, [answer.key for answer in answers]
     if len(tokens) < len(answers) or not all(0 < len(key) <= KEY_LENGTH and key.isprintable() for key in keys):
         raise ValueError(f"answers need a claim each, and a printable key of 1 to {KEY_LENGTH} characters")
     with connection.cursor() as cursor:
-        cursor.execute(LOCK, {"tokens": list(tokens), "keys": keys, "user": user.pk if user else None})
+        values = {"tokens": list(tokens), "keys": keys, "user": user.pk if user else None, "today": now.date()}
+        cursor.execute(LOCK, values | {"marked": any(answer.spans for answer in answers)})
         found = {claim.token: claim for claim in map(_assemble, cursor.fetchall())}
     if tokens - found.keys():
         raise ClaimLost(UNKNOWN)
@@ -155,8 +164,11 @@ def _assemble(row: Sequence[Any]) -> Claim:
     """The claim in a row of `LOCK`, with its item, batch, domain and expert; what `LOCK` leaves out is loaded when it is asked for."""
     values = iter(row)
     claim, item, batch, domain, expert = (model.from_db(connection.alias, names, [next(values) for _ in names]) for model, names in LOCKED.items())
-    claim.item, item.batch, batch.domain, batch.expert = item, batch, domain, expert
-    claim.answered, claim.revealed = values
+    claim.item, item.batch, item.expert, batch.domain = item, batch, expert, domain
+    claim.answered, claim.revealed, content, price = values
+    claim.price = Price(**json.loads(price, parse_float=Decimal)) if price else None
+    if content is not None:
+        item.rollout = Rollout.from_db(connection.alias, ("id", "content"), (item.rollout_id, content))
     return claim
 
 
@@ -200,7 +212,7 @@ def _store(answers: Sequence[Answer], claims: Mapping[UUID, Claim], standing: di
     """Rows for `answers`; `standing` are the person's own current verdicts by item."""
     items = lock_items([claims[answer.token].item_id for answer in answers])
     in_hand = {claim.item_id: claim.pk for claim in claims.values() if claim.ended is None}  # by this person, or by this program
-    counted = {answer.key: _counts(claims[answer.token], items, in_hand) for answer in answers}
+    counted = {answer.key: _counts(claims[answer.token], items, in_hand, user) for answer in answers}
     answered = [claims[answer.token].item_id for answer in answers if counted[answer.key]]
     # An extra verdict of the same person makes way for one that counts.
     if replaced := [standing.pop(pk) for pk in answered if pk in standing]:
@@ -210,26 +222,30 @@ def _store(answers: Sequence[Answer], claims: Mapping[UUID, Claim], standing: di
     Feedback.objects.bulk_create(rows)
     Span.objects.bulk_create(_spans(answers, rows))  # no statement where there are none
     ended = [claims[answer.token].pk for answer in answers] + [in_hand[pk] for pk in answered if pk in in_hand]
+    charges = [due(row, row.item.batch, claims[answer.token].price) for answer, row in zip(answers, rows, strict=True)]  # type: ignore[attr-defined]
+    values = {"now": now, "claims": ended, "done": answered, "items": list(items), "user": user.pk if user else None}
     with connection.cursor() as cursor:
-        cursor.execute(SETTLE, {"now": now, "claims": ended, "done": answered, "items": list(items), "user": user.pk if user else None})
+        cursor.execute(SETTLE, values | {"charges": json.dumps([charge for charge in charges if charge])})
     audit.record_all(audit.entry(user, "submitted", row.item, feedback=row.pk, counted=row.counted, **audit.where(row.item)) for row in rows)
     batches: dict[int, Batch] = {row.item.batch_id: row.item.batch for row in rows}
     events.batches_changed(batches.values())
     return rows
 
 
-def _counts(claim: Claim, items: Mapping[int, Item], in_hand: Mapping[int, int]) -> bool:
+def _counts(claim: Claim, items: Mapping[int, Item], in_hand: Mapping[int, int], user: Any) -> bool:
     state = items[claim.item_id].state
     if state == State.CLAIMED:
         return claim.item_id in in_hand
-    return state == State.READY and claim.outcome in (Outcome.EXPIRED, Outcome.RELEASED)
+    free = state == State.READY and claim.outcome in (Outcome.EXPIRED, Outcome.RELEASED)
+    # What the claim held was given back when it ended. A program's verdict is paid for by now, whatever the budgets say.
+    return free and (user is None or affords(claim))
 
 
 def _row(answer: Answer, claim: Claim, counted: bool, current: bool, user: Any, now: datetime) -> Feedback:
     batch = claim.item.batch
     return Feedback(
         item=claim.item,
-        expert=batch.expert,
+        expert=claim.item.expert,
         author=user,
         claim=claim,
         key=answer.key,
@@ -242,7 +258,7 @@ def _row(answer: Answer, claim: Claim, counted: bool, current: bool, user: Any, 
         unscored_reason=storable(answer.unscored_reason)[:REASON_LENGTH],
         assisted=getattr(claim, "revealed", False),
         usage=dict(answer.usage),
-        expert_options=snapshot(batch.expert) | ({"guidelines": digest_of(batch.domain.guidelines)} if user is not None else {}),
+        expert_options=snapshot(claim.item.expert) | ({"guidelines": digest_of(batch.domain.guidelines)} if user is not None else {}),
         started=claim.opened or claim.started,
         submitted=now,
     )
@@ -272,7 +288,7 @@ def revise_feedback(
     Raises `InvalidVerdict` (also for want of a reason), `NotYours`, `AlreadyAnswered` where a later revision stands already.
     """
     with transaction.atomic():
-        related = Item.objects.select_related("batch__domain", "batch__expert", "rollout")
+        related = Item.objects.select_related("batch__domain", "expert", "rollout")
         item = related.select_for_update(of=("self",), no_key=True).get(pk=feedback.item_id)
         if (landed := Feedback.objects.filter(key=key).first()) is not None:
             if (landed.author_id, landed.item_id) != (user.pk if user else None, item.pk):

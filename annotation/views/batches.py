@@ -12,7 +12,7 @@ from django.contrib import messages
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import User
 from django.core.paginator import Paginator
-from django.db.models import Count, F, Max, Q, QuerySet
+from django.db.models import Count, F, Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
@@ -165,7 +165,7 @@ def release_abandoned(request: HttpRequest, pk: int) -> HttpResponse:
         words = f"{count} item{' is' if count == 1 else 's are'} ready again." if count else "Nothing was abandoned any more."
         messages.success(request, words)
         return redirect("batch", pk)
-    context = {"batch": found, "claims": claims.select_related("user", "item"), "form": form}
+    context = {"batch": found, "claims": claims.select_related("user", "item__expert"), "form": form}
     return render(request, "annotation/batch_release.html", context, status=422 if form.errors else 200)
 
 
@@ -219,7 +219,7 @@ def _form(request: HttpRequest, found: Item, verb: str) -> forms.Form:
         claim = _in_hand(found)
         return ReleaseForm(sent, initial={"token": claim.token if claim else None})
     if verb == "reassign":
-        return ReassignForm(sent, expert=found.batch.expert, initial={"person": found.reviewer_id})
+        return ReassignForm(sent, expert=found.expert, initial={"person": found.reviewer_id})
     if verb == "gold":
         gold = Gold.objects.filter(rollout=found.rollout_id).first()
         return GoldForm(sent, initial={"score": f"{gold.score:g}", "note": gold.note} if gold else None)
@@ -255,7 +255,7 @@ def describe(found: Sequence[Batch]) -> list[Row]:
         waiting=Count("pk", filter=live & Q(state=State.READY)),
         held=Count("pk", filter=live & Q(state=State.CLAIMED)),
         controls=Count("pk", filter=~Q(control="")),
-        slots=Max("slot", filter=Q(control="")),
+        reviewers=Count("slot", distinct=True, filter=Q(control="")),
     )
     by_batch = {row["batch"]: dict(row) for row in counts}
     stale = querysets.stale(timezone.now()).filter(item__batch__in=found).order_by().values_list("item__batch")
@@ -263,11 +263,10 @@ def describe(found: Sequence[Batch]) -> list[Row]:
     rows = []
     for one in found:
         row: dict[str, Any] = by_batch.get(one.pk, {})
-        waits = one.closed is None and row.get("waiting", 0) and one.expert.kind == Expert.Kind.HUMAN
+        waits = one.closed is None and row.get("waiting", 0) and one.expert.kind in (Expert.Kind.HUMAN, Expert.Kind.MIXED)
         stranded = querysets.stranded(one).count() if waits else 0
-        reviewers = 0 if row.get("slots") is None else row["slots"] + 1
-        numbers = {name: row.get(name, 0) for name in ("total", "done", "waiting", "held", "controls")}
-        rows.append(Row(one, **numbers, abandoned=abandoned.get(one.pk, 0), reviewers=reviewers, stranded=stranded))
+        numbers = {name: row.get(name, 0) for name in ("total", "done", "waiting", "held", "controls", "reviewers")}
+        rows.append(Row(one, **numbers, abandoned=abandoned.get(one.pk, 0), stranded=stranded))
     return rows
 
 
@@ -299,9 +298,9 @@ def _story(request: HttpRequest, found: Item) -> dict[str, Any]:
     """All about one item. Who is to judge the text still does not see what others said of it."""
     batch, user = found.batch, cast("User", request.user)
     verdicts = list(Feedback.objects.filter(item=found).select_related("author", "expert").order_by("pk"))
-    to_judge = batch.closed is None and batch.expert.members.filter(pk=user.pk).exists()
+    to_judge = batch.closed is None and found.expert.members.filter(pk=user.pk).exists()
     blind = to_judge and not Feedback.objects.filter(item__rollout=found.rollout_id, author=user).exists()
-    people = batch.expert.kind == Expert.Kind.HUMAN
+    people = found.expert.kind == Expert.Kind.HUMAN
     asked = found.control == "" and batch.purpose != Batch.Purpose.REWARD
     held = _in_hand(found)
     gold = Gold.objects.filter(rollout=found.rollout_id).first()
@@ -334,5 +333,5 @@ def _batch(pk: int) -> Batch:
 
 
 def _item(pk: int, item: int) -> Item:
-    related: QuerySet[Item] = Item.objects.select_related("batch__domain", "batch__expert", "rollout__prompt__domain", "reviewer")
+    related: QuerySet[Item] = Item.objects.select_related("batch__domain", "batch__expert", "expert", "rollout__prompt__domain", "reviewer")
     return get_object_or_404(related, pk=item, batch=pk)

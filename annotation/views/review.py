@@ -277,7 +277,7 @@ def guidelines(request: HttpRequest, slug: str) -> HttpResponse:
 
 
 def _own_claim(request: HttpRequest, token: uuid.UUID) -> Claim:
-    claims = Claim.objects.select_related("user", "item__rollout__prompt", "item__batch__domain", "item__batch__expert")
+    claims = Claim.objects.select_related("user", "item__rollout__prompt", "item__batch__domain", "item__expert")
     return get_object_or_404(claims, token=token, user=request.user)
 
 

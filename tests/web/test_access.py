@@ -70,6 +70,7 @@ MATRIX = {
     "experiment-start": ("POST", posts(ROSALIND)),
     "experiment-pause": ("POST", posts(ROSALIND)),
     "experiment-resume": ("POST", posts(ROSALIND)),
+    "experiment-change": ("GET", ROSALIND),
     "experiment-stop": ("GET", ROSALIND),
     "experiment-rollouts": ("GET", ROSALIND),
     "rollout": ("GET", ROSALIND),

@@ -28,7 +28,7 @@ def judged(scene, who: str, rollouts, scores, *, closed: bool = True) -> None:
         domain=scene.domain, expert=expert, key=str(uuid4()), title="Earlier", purpose="update", closed=timezone.now() if closed else None
     )
     for rollout, score in zip(rollouts, scores, strict=True):
-        item = Item.objects.create(batch=batch, rollout_id=rollout, state="done")
+        item = Item.objects.create(batch=batch, expert=batch.expert, rollout_id=rollout, state="done")
         now = timezone.now()
         Feedback.objects.create(
             item=item, expert=expert, author=user, key=str(uuid4()), score=score, critique="x", started=now - timedelta(minutes=4), submitted=now

@@ -1,0 +1,230 @@
+"""Limits on what verdicts may cost.
+
+A reservation is an open claim: what it holds (one verdict, and the most that it can cost) is given back when it ends, however it ends. A claim is
+made only where all hard budgets have room for it besides what is spent and held, and a verdict is charged in the transaction that stores it.
+So hard budgets are never overspent, but for two things that nobody can know before: how long a person takes, and what a program spent that was
+stopped for longer than its lease and then went on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Count, F, Q, QuerySet, Sum
+from django.utils import timezone
+
+from annotation import costs
+from annotation.actions import audit
+from annotation.costs import Cost
+from annotation.errors import InvalidBudget
+from annotation.models import Batch, Budget, Claim, Expert, Item
+
+Unit = Budget.Unit
+Most = Callable[[Claim], Cost | None]
+
+
+# Holding -----------------------------------------------------------------------------------------------------------------------
+
+
+def hold(claims: Sequence[Claim], most: Most | None = None) -> list[Claim]:
+    """Those of `claims`, made in this transaction for one expert and batch, that the hard budgets have room for; the others are unmade.
+
+    A budget with nothing reserved and no room for the first of them is short: `end_exhausted` ends what it limits.
+
+    `most` says what a claim can cost at most; without it, or where it does not know, a claim holds what the expert's verdicts cost as a rule.
+    """
+    related = Claim.objects.filter(pk__in=[claim.pk for claim in claims]).order_by("item__position")
+    made = list(related.select_related("item__batch__domain", "item__batch__expert", "item__expert", "item__rollout__prompt"))
+    item, user = made[0].item, made[0].user_id
+    limits = [budget for budget in _locked(item.expert_id, item.batch.experiment, user) if budget.hard]
+    needs = _needs(made, most) if any(budget.unit != Unit.SAMPLES for budget in limits) else [Cost()] * len(made)
+    kept = len(made)
+    for budget in limits:
+        held = _held(budget, but=made)
+        left = budget.limit - budget.spent - held
+        for i, need in enumerate(needs[:kept]):
+            left -= amount(need, budget.unit)
+            if left < 0:
+                kept = i
+                if not held and i == 0:
+                    Budget.objects.filter(pk=budget.pk).update(short=timezone.now())
+                break
+    for claim, need in zip(made[:kept], needs, strict=False):
+        claim.held_money, claim.held_tokens, claim.held_minutes = need.money, Decimal(need.tokens), need.minutes
+    if any(need != Cost() for need in needs[:kept]):
+        Claim.objects.bulk_update(made[:kept], ["held_money", "held_tokens", "held_minutes"])
+    if unmade := made[kept:]:
+        Item.objects.filter(pk__in=[claim.item_id for claim in unmade]).update(state=Item.State.READY)
+        Claim.objects.filter(pk__in=[claim.pk for claim in unmade]).delete()
+    return made[:kept]
+
+
+def affords(claim: Claim) -> bool:
+    """Whether the hard budgets have room for a claim that has ended and is taken up again. They are locked until the transaction ends."""
+    item = claim.item
+    expert, batch = Expert.objects.get(pk=item.expert_id), Batch.objects.select_related("domain").get(pk=item.batch_id)
+    limits = [budget for budget in _locked(item.expert_id, batch.experiment, claim.user_id) if budget.hard]
+    if not limits:
+        return True
+    need = costs.expected(expert, batch.domain, timezone.now()).cost
+    return all(budget.limit - budget.spent - _held(budget, but=[claim]) >= amount(need, budget.unit) for budget in limits)
+
+
+def amount(cost: Cost, unit: str) -> Decimal:
+    """What one verdict of that cost takes of a budget in `unit`."""
+    return {Unit.SAMPLES: Decimal(1), Unit.MONEY: cost.money, Unit.TOKENS: Decimal(cost.tokens), Unit.MINUTES: cost.minutes}[Unit(unit)]
+
+
+def _needs(claims: Sequence[Claim], most: Most | None) -> list[Cost]:
+    usual: Cost | None = None
+    needs = []
+    for claim in claims:
+        need = most(claim) if most is not None else None
+        if need is None:
+            usual = usual or costs.expected(claim.item.expert, claim.item.batch.domain, timezone.now()).cost
+            need = usual
+        needs.append(need)
+    return needs
+
+
+def _locked(expert: int, experiment: str, user: int | None) -> list[Budget]:
+    """The budgets that limit what `user` does for an expert and an experiment, locked in the order of their ids."""
+    scope = Q(expert=None) | Q(expert=expert), Q(experiment="") | Q(experiment=experiment), Q(user=None) | Q(user=user)
+    return list(Budget.objects.filter(*scope, ended=None).order_by("pk").select_for_update(no_key=True))
+
+
+def _held(budget: Budget, but: Sequence[Claim] = ()) -> Decimal:
+    """What open claims, other than `but`, and running reward jobs hold of the budget."""
+    claims = _claims_under(budget).exclude(pk__in=[claim.pk for claim in but])
+    sums = claims.aggregate(samples=Count("pk"), money=Sum("held_money"), tokens=Sum("held_tokens"), minutes=Sum("held_minutes"))
+    rewards = Q(expert=budget.expert_id) if budget.expert_id else Q()
+    rewards &= Q(experiment=budget.experiment) if budget.experiment else Q()
+    jobs = Batch.objects.filter(rewards, closed=None, held__gt=0) if budget.user_id is None else Batch.objects.none()
+    each = {Unit.SAMPLES: F("held"), Unit.MONEY: F("held") * F("held_money"), Unit.TOKENS: F("held") * F("held_tokens")}.get(Unit(budget.unit))
+    by_jobs = jobs.aggregate(sum=Sum(each))["sum"] if each is not None else 0
+    return Decimal(sums[budget.unit] or 0) + Decimal(by_jobs or 0)
+
+
+def _claims_under(budget: Budget) -> QuerySet[Claim]:
+    claims = Claim.objects.filter(ended=None)
+    if budget.expert_id is not None:
+        claims = claims.filter(item__expert=budget.expert_id)
+    if budget.experiment:
+        claims = claims.filter(item__batch__experiment=budget.experiment)
+    return claims.filter(user=budget.user_id) if budget.user_id is not None else claims
+
+
+def held(budget: Budget) -> Decimal:
+    """What is reserved of it just now."""
+    return _held(budget)
+
+
+def affordable(expert: Expert, experiment: str, wanted: int, each: Cost) -> int:
+    """How many of `wanted` verdicts, at a cost of `each`, the hard budgets have room for beside what is spent and held. Locks the budgets."""
+    for budget in _locked(expert.pk, experiment, None):
+        need = amount(each, budget.unit)
+        if budget.hard and need > 0:
+            wanted = min(wanted, int((budget.limit - budget.spent - _held(budget)) // need))
+    return max(0, wanted)
+
+
+def hold_rewards(batch: Batch, wanted: int, each: Cost) -> int:
+    """Reserve up to `wanted` verdicts, each at most at that cost, for the job that fills a reward batch; how many were had.
+
+    Asked again for the same batch, it is what the batch has already.
+    """
+    with transaction.atomic():
+        locked = Batch.objects.select_for_update(no_key=True).get(pk=batch.pk)
+        if not locked.held and locked.closed is None:
+            locked.held = affordable(batch.expert, batch.experiment, wanted, each)
+            locked.held_money, locked.held_tokens = each.money, Decimal(each.tokens)
+            locked.save(update_fields=["held", "held_money", "held_tokens"])
+        batch.held = locked.held
+    return batch.held
+
+
+# Ending early ------------------------------------------------------------------------------------------------------------------
+
+
+def exhausted() -> QuerySet[Budget]:
+    """Hard budgets of which nothing is left for anybody."""
+    nothing_left = Q(spent__gte=F("limit")) | Q(short__isnull=False)
+    return Budget.objects.filter(nothing_left, ended=None, hard=True, user=None).select_related("expert")
+
+
+def waiting_under(budget: Budget) -> QuerySet[Item]:
+    """Texts that wait for verdicts which the budget limits."""
+    items = Item.objects.filter(state=Item.State.READY, batch__closed=None).exclude(batch__purpose=Batch.Purpose.REWARD)
+    items = items.filter(expert=budget.expert_id) if budget.expert_id is not None else items
+    return items.filter(batch__experiment=budget.experiment) if budget.experiment else items
+
+
+def note_reached(now: datetime) -> int:
+    """Write down, once, which limits were reached; how many."""
+    reached = Budget.objects.filter(ended=None, warned=None, spent__gte=F("limit")).order_by("pk")
+    with transaction.atomic():
+        found = list(reached.select_related("expert", "user").select_for_update(of=("self",), no_key=True))
+        for budget in found:
+            audit.record(None, "limit reached", budget, **_described(budget))
+        Budget.objects.filter(pk__in=[budget.pk for budget in found]).update(warned=now)
+    return len(found)
+
+
+# What admins decide ------------------------------------------------------------------------------------------------------------
+
+
+def set_budget(
+    *, unit: str, limit: Any, expert: Expert | None = None, experiment: str = "", user: Any = None, hard: bool = True, actor: Any = None
+) -> Budget:
+    """Limit what verdicts may cost from now on, or change such a limit; it holds at once. What was spent under it before still counts.
+
+    Raises `InvalidBudget` (what is wrong, by field).
+    """
+    number = _limit(unit, limit)
+    with transaction.atomic():
+        scope = {"expert": expert, "experiment": experiment, "user": user, "unit": unit, "ended": None}
+        budget, made = Budget.objects.select_for_update(no_key=True, of=("self",)).get_or_create(**scope, defaults={"limit": number, "hard": hard})
+        before = None if made else {"limit": str(budget.limit), "hard": budget.hard}
+        if not made:
+            budget.limit, budget.hard = number, hard
+            budget.short, budget.warned = None, budget.warned if budget.spent >= number else None
+            budget.save(update_fields=["limit", "hard", "short", "warned"])
+        audit.record(actor, "limited", budget, before=before, **_described(budget))
+    return budget
+
+
+def end_budget(budget: Budget, *, actor: Any, now: datetime | None = None) -> Budget:
+    """It limits nothing any more; what was spent under it stays on record. Ending it twice changes nothing."""
+    with transaction.atomic():
+        budget = Budget.objects.select_for_update(of=("self",), no_key=True).select_related("expert", "user").get(pk=budget.pk)
+        if budget.ended is None:
+            budget.ended = now or timezone.now()
+            budget.save(update_fields=["ended"])
+            audit.record(actor, "lifted", budget, **_described(budget))
+    return budget
+
+
+def _limit(unit: str, limit: Any) -> Decimal:
+    errors = {}
+    if unit not in Unit.values:
+        errors["unit"] = f"A budget is in {', '.join(Unit.values)}, not in {unit!r}."
+    try:
+        number = Decimal(str(limit))
+    except ArithmeticError:
+        number = Decimal(-1)
+    if not number.is_finite() or not 0 <= number < 10**12:
+        errors["limit"] = "A limit is a number of 0 or more."
+    elif unit == Unit.SAMPLES and number != int(number):
+        errors["limit"] = "Verdicts are counted in whole numbers."
+    if errors:
+        raise InvalidBudget(errors)
+    return number
+
+
+def _described(budget: Budget) -> dict[str, Any]:
+    who = {"expert": budget.expert.alias if budget.expert else None, "user": budget.user_id, "experiment": budget.experiment}
+    return who | {"unit": str(budget.unit), "limit": str(budget.limit), "spent": str(budget.spent), "hard": budget.hard}
