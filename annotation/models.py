@@ -173,6 +173,8 @@ class Batch(models.Model):
     note = models.CharField(max_length=300, blank=True, help_text="Why these rollouts, in words a reviewer understands.")
     repeat_share = models.FloatField(default=0, help_text="Hidden repeats, as a share of the verdicts wanted: the same person is asked twice.")
     gold_share = models.FloatField(default=0, help_text="Gold items (their score is known), as a share of the verdicts wanted.")
+    provider_batches = models.JSONField(default=dict, blank=True, help_text="What the expert's provider has in batches of its own, by their ids.")
+    provider_look = models.DateTimeField(null=True, blank=True, help_text="Until then nobody else sees to the provider's batches.")
     closed = models.DateTimeField(null=True, blank=True, help_text="When nothing more was wanted of it.")
     created = models.DateTimeField(default=timezone.now, editable=False)
 
@@ -187,6 +189,25 @@ class Batch(models.Model):
 
     def __str__(self) -> str:
         return self.title
+
+
+class Outage(models.Model):
+    """An expert that does not answer, or that cannot answer one batch, and rests. The row is gone as soon as it answers."""
+
+    expert = models.ForeignKey(Expert, on_delete=models.CASCADE, related_name="outages")
+    batch = models.ForeignKey(Batch, null=True, blank=True, on_delete=models.CASCADE, related_name="outages", help_text="Empty: all of them.")
+    since = models.DateTimeField()
+    last = models.DateTimeField(help_text="When it failed last.")
+    failures = models.PositiveIntegerField(default=0, help_text="In a row; several at once count as one.")
+    error = models.CharField(max_length=300)
+    not_before = models.DateTimeField()
+    probe_until = models.DateTimeField(null=True, blank=True, help_text="Until then one task tries, and the others wait for it.")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["expert", "batch"], nulls_distinct=False, name="one_outage_per_expert_and_batch")]
+
+    def __str__(self) -> str:
+        return f"{self.expert_id} since {self.since:%Y-%m-%d %H:%M}: {self.error}"
 
 
 class Gold(models.Model):

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
-from annotation.models import Batch, Claim, Expert, Feedback, Item
+from annotation.models import Batch, Claim, Expert, Feedback, Item, Outage
 
 OPEN = (Item.State.READY, Item.State.CLAIMED)
 
@@ -83,8 +83,23 @@ def complete() -> QuerySet[Batch]:
 
 
 def unattended(now: datetime) -> QuerySet[Batch]:
-    """Batches of programs and language models with items that wait while nobody works on any."""
+    """Batches of programs and language models with items that wait while nobody works on any, or whose provider is to be looked at again.
+
+    Experts that rest are left alone.
+    """
     batches = Batch.objects.filter(closed=None, expert__active=True).exclude(expert__kind=Expert.Kind.HUMAN).exclude(purpose=Batch.Purpose.REWARD)
     ready = Item.objects.filter(batch=OuterRef("pk"), state=Item.State.READY)
     held = Claim.objects.filter(item__batch=OuterRef("pk"), ended=None, expires__gte=now)
-    return batches.filter(Exists(ready), ~Exists(held))
+    waits = Q(Exists(ready), ~Exists(held), provider_look=None) | Q(provider_look__lte=now)
+    same = Q(batch=None) | Q(batch=OuterRef("pk"))
+    return batches.filter(waits, ~Exists(resting(now).filter(same, expert=OuterRef("expert"))))
+
+
+def outages(batch: Batch) -> QuerySet[Outage]:
+    """Why the batch's expert may not be asked, the longest rest first."""
+    return Outage.objects.filter(Q(batch=None) | Q(batch=batch), expert=batch.expert_id).order_by("-not_before")
+
+
+def resting(now: datetime) -> QuerySet[Outage]:
+    """Experts that are not to be asked now, by others than the one who tries already."""
+    return Outage.objects.filter(Q(not_before__gt=now) | Q(probe_until__gt=now))

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 
 from django.db import InterfaceError, OperationalError, connection
+from django.db.models import Q
+from django.utils import timezone
 
 from annotation.models import Batch, Expert, Item
 from annotation.tasks import answer_batch
@@ -45,16 +47,18 @@ def _work(experiment: Experiment, watch: Callable[[Experiment, Job | None], None
         return follow.run(job.pk, lambda row: watch(experiment, row))
     if experiment.expert.kind == Expert.Kind.HUMAN:
         return False
-    open_batches = Batch.objects.filter(experiment=experiment.name, closed=None, items__state=Item.State.READY).distinct()
-    for batch in open_batches:
-        _answer(experiment, batch)
-    return bool(open_batches)
+    waits = Q(items__state=Item.State.READY) | Q(provider_look__lte=timezone.now())
+    open_batches = Batch.objects.filter(waits, experiment=experiment.name, closed=None).distinct()
+    return any(_answer(experiment, batch) for batch in open_batches)
 
 
-def _answer(experiment: Experiment, batch: Batch) -> None:
-    """Have the program or language model answer; wait where it asks for time, fail the experiment where asking again is no use."""
+def _answer(experiment: Experiment, batch: Batch) -> bool:
+    """Have the program or language model answer; wait where it asks for time, fail the experiment where asking again is no use.
+
+    False where there was nothing to do: it rests, or others see to it.
+    """
     try:
-        answer_batch(batch.pk)
+        return bool(answer_batch(batch.pk))
     except GraderError as exc:
         if exc.retry.allowed:
             time.sleep(max(exc.retry.after_seconds, IDLE_SECONDS))
@@ -62,3 +66,4 @@ def _answer(experiment: Experiment, batch: Batch) -> None:
             runner.fail(experiment.pk, f"{experiment.expert.name} did not answer: {exc}. Mend it, then resume.")
     except ConfigurationError as exc:
         runner.fail(experiment.pk, f"{experiment.expert.name} is set up wrongly: {exc}. Mend it, then resume.")
+    return True

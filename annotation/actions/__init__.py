@@ -9,19 +9,29 @@ from annotation.actions.claims import claim_ahead, claim_next, decline, expire_c
 from annotation.actions.drafts import save_draft
 from annotation.actions.gold import remove_gold, set_gold
 from annotation.actions.importing import ImportReport, import_prompts
+from annotation.actions.outages import answered, failed, may_ask, not_asked
 from annotation.actions.recording import record_proxy_grades, record_reward_verdicts, record_rollouts
 from annotation.actions.verdicts import Answer, Passage, reveal, revise_feedback, submit_feedback, submit_many
+from annotation.actions.waiting import attend, forget_provider_batches, keep_provider_batches, leave, take_all, wait_for_provider
 
 __all__ = [
     "Answer",
     "ImportReport",
     "Passage",
+    "answered",
+    "attend",
     "claim_ahead",
     "claim_next",
     "close_batch",
     "decline",
     "expire_claims",
+    "failed",
+    "forget_provider_batches",
     "import_prompts",
+    "keep_provider_batches",
+    "leave",
+    "may_ask",
+    "not_asked",
     "open_claim",
     "reassign",
     "record_proxy_grades",
@@ -40,4 +50,6 @@ __all__ = [
     "set_priority",
     "submit_feedback",
     "submit_many",
+    "take_all",
+    "wait_for_provider",
 ]

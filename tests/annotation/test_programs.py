@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from annotation import actions, experts, querysets, tasks
 from annotation.errors import NotYours
-from annotation.models import AuditEntry, Batch, Claim, Expert, Feedback
+from annotation.models import AuditEntry, Batch, Claim, Expert, Feedback, Outage
 from config.celery import app
 from grading.errors import ConfigurationError, GraderError
 from tests.annotation.makers import expire, make_batch, make_panel, make_program, make_rollouts, scores, states, submit
@@ -56,11 +56,14 @@ def test_when_the_model_is_overloaded_the_items_wait_and_the_sweep_asks_again_la
     assert set(Claim.objects.values_list("outcome", flat=True)) == {"released"}
     entry = AuditEntry.objects.get(verb=tasks.FAILED)
     assert "overloaded" in entry.data["error"]
-    assert tasks._resting(batch, timezone.now())
-    assert not tasks._resting(batch, timezone.now() + timedelta(seconds=31))
     batch.expert.backend = "fair"
     batch.expert.save()
+    assert not querysets.unattended(timezone.now()).exists()
+    assert tasks.answer_batch(batch.pk) == 0
+    assert list(querysets.unattended(timezone.now() + timedelta(seconds=31))) == [batch]
+    Outage.objects.update(not_before=timezone.now())
     assert tasks.answer_batch(batch.pk) == 3
+    assert not Outage.objects.exists()
 
 
 def test_what_was_had_before_the_connection_broke_is_kept_and_only_the_rest_is_asked_again(domain):
