@@ -30,7 +30,7 @@ class Kept(BatchHandle):
 
     def attend(self) -> bool:
         """Whether nobody else sees to the batch. `leave` must follow."""
-        if not actions.attend(self.batch):
+        if not actions.attend_provider(self.batch):
             return False
         self.load(self.batch.provider_batches)
         return True
@@ -53,7 +53,7 @@ class Kept(BatchHandle):
 
     def leave(self) -> None:
         if not self._waiting:
-            actions.leave(self.batch, done=self._done)
+            actions.leave_provider(self.batch, done=self._done)
 
     def changed(self) -> None:
         # In the event loop Django lets no query pass. A thread of its own has a connection of its own.

@@ -47,12 +47,12 @@ def answer_batch(self: Any, batch_id: int) -> int:
     except StillRunning as exc:
         raise _later(self, exc, exc.retry.after_seconds) from exc
     except Exception as exc:
-        rest = actions.failed(batch, exc, began=began)
+        rest = actions.expert_failed(batch, exc, began=began)
         if isinstance(exc, GraderError) and exc.retry.allowed:
             raise _later(self, exc, rest) from exc
         raise
     if first and not answered:
-        actions.not_asked(batch)
+        actions.probe_over(batch)
     return answered
 
 
@@ -92,7 +92,7 @@ def answer(batch: Batch, judge: Judge, *, first: int = 0) -> int:
                 except BaseException as exc:
                     if handle is not None and isinstance(exc, StillRunning):
                         handle.wait(claims, exc)
-                        actions.answered(batch)
+                        actions.expert_answered(batch)
                     else:  # those that were handed in have ended
                         actions.release_many([claim.token for claim in claims], reason=FAILED)
                     raise
@@ -116,7 +116,7 @@ def _answer_all(runner: asyncio.Runner, judge: Judge, batch: Batch, claims: Sequ
     for start in range(0, len(given), SUBMITTED_AT_ONCE):
         actions.submit_many(given[start : start + SUBMITTED_AT_ONCE])
     if given:
-        actions.answered(batch)
+        actions.expert_answered(batch)
     if failure is not None:
         raise failure
 

@@ -27,7 +27,8 @@ ERROR_LENGTH = 300
 def may_ask(batch: Batch, now: datetime | None = None) -> int | None:
     """How many items the batch's expert may be asked about at first: 0 is any number, None says that it rests.
 
-    After several failures one task gets 1, and the others wait until it has called `answered`, `failed` or `not_asked`, or for as long as a lease.
+    After several failures one task gets 1 and the others wait, until it has said what came of it (`expert_answered`, `expert_failed`,
+    `probe_over`), or for as long as a lease.
     """
     now = now or timezone.now()
     rows = list(querysets.outages(batch))
@@ -40,7 +41,7 @@ def may_ask(batch: Batch, now: datetime | None = None) -> int | None:
     return 1 if free.update(probe_until=now + timedelta(seconds=batch.lease_seconds)) else None
 
 
-def failed(batch: Batch, exc: Exception, *, began: datetime, now: datetime | None = None) -> float:
+def expert_failed(batch: Batch, exc: Exception, *, began: datetime, now: datetime | None = None) -> float:
     """The expert did not answer a call that began then. Seconds for which it rests.
 
     With all its batches where trying again helps, else with this one alone. What failed beside something else at the same time counts once.
@@ -76,7 +77,7 @@ def failed(batch: Batch, exc: Exception, *, began: datetime, now: datetime | Non
     return (row.not_before - now).total_seconds()
 
 
-def answered(batch: Batch) -> None:
+def expert_answered(batch: Batch) -> None:
     """The batch's expert answers: it rests no longer."""
     gone = list(querysets.outages(batch))
     if not gone:
@@ -87,6 +88,6 @@ def answered(batch: Batch) -> None:
         events.batch_touched(batch.pk, batch.experiment)
 
 
-def not_asked(batch: Batch) -> None:
+def probe_over(batch: Batch) -> None:
     """Who was to try had nothing to ask: another may."""
     Outage.objects.filter(expert=batch.expert_id, batch=None).update(probe_until=None)

@@ -19,7 +19,7 @@ from annotation.models import Batch, Claim, Outage
 ALL = 1_000_000  # items of a batch, and more
 
 
-def attend(batch: Batch, now: datetime | None = None) -> bool:
+def attend_provider(batch: Batch, now: datetime | None = None) -> bool:
     """Whether the caller sees to the batch from now on, alone, for as long as a lease. `batch` then has what the provider has of it."""
     now = now or timezone.now()
     free = Batch.objects.filter(Q(provider_look=None) | Q(provider_look__lte=now), pk=batch.pk, closed=None)
@@ -67,7 +67,7 @@ def wait_for_provider(batch: Batch, seconds: float, now: datetime | None = None)
         events.batch_touched(batch.pk, batch.experiment)
 
 
-def leave(batch: Batch, *, done: bool) -> None:
+def leave_provider(batch: Batch, *, done: bool) -> None:
     """The caller attends the batch no longer. `done`: nothing is to come from the provider."""
     Batch.objects.filter(pk=batch.pk).update(provider_look=None, **({"provider_batches": {}} if done else {}))
 

@@ -1,4 +1,4 @@
-"""Claude as an expert: the real client against a server on this machine, whose answers are traces."""
+"""Claude as an expert: the real client against a server on this machine, whose answers are traces. Needs no Django: settings import it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from collections import Counter
 from threading import Event
 from typing import Any
 
-from annotation.models import Expert
-from tests.annotation import makers
 from tests.grading.servers.anthropic import ScriptedAnthropic, blocks, error
 from tests.grading.servers.http import SLOW, Reply, Request
 
@@ -67,7 +65,3 @@ def entry(url: str, *, batch: bool, prompts: int = 1, **options: Any) -> dict[st
             "model": {"backend": "grading.models.anthropic.AnthropicModel", "options": model},
         },
     }
-
-
-def make_claude(backend: str = "claude") -> Expert:
-    return makers.make_program(backend, backend=backend, kind=Expert.Kind.LLM)

@@ -11,8 +11,8 @@ from annotation import actions, outages, querysets, tasks
 from annotation.actions.outages import FIRST, LONGEST, SEVERAL
 from annotation.models import AuditEntry, Batch, Claim, Expert, Feedback, Item, Outage
 from grading.errors import GraderError, Retry
-from tests.annotation.claude import KEY, Claude, entry, make_claude
-from tests.annotation.makers import make_batch, make_program, states
+from tests.annotation.claude import KEY, Claude, entry
+from tests.annotation.makers import make_batch, make_claude, make_program, states
 from training import asking
 
 OVERLOADED = GraderError("it is overloaded", retry=Retry.after(0))
@@ -47,7 +47,7 @@ def pass_time(seconds: float) -> None:
 
 def fail(batch: Batch, exc: Exception = OVERLOADED, at: datetime | None = None) -> float:
     now = at or timezone.now()
-    return actions.failed(batch, exc, began=now, now=now)
+    return actions.expert_failed(batch, exc, began=now, now=now)
 
 
 def test_during_an_outage_few_calls_are_made_and_afterwards_everything_goes_on_and_is_answered_once(server, domain):
@@ -91,7 +91,7 @@ def test_one_task_tries_alone_and_with_one_text_while_the_others_wait(server, do
     assert attempt(second) == server.posted() == 0
     Outage.objects.update(probe_until=timezone.now())  # who tried was killed, and its lease is over
     assert actions.may_ask(second) == 1
-    actions.not_asked(second)
+    actions.probe_over(second)
     assert attempt(first) == 40
     assert actions.may_ask(second) == 0
 
@@ -120,7 +120,7 @@ def test_the_rest_grows_to_a_quarter_of_an_hour_and_is_never_shorter_than_the_se
 def test_what_fails_at_the_same_moment_counts_once(domain):
     batch, now = make_batch(make_program(), domain), timezone.now()
     for seconds in range(8):  # eight workers, whose calls began before any had failed
-        actions.failed(batch, OVERLOADED, began=now, now=now + timedelta(seconds=1 + seconds))
+        actions.expert_failed(batch, OVERLOADED, began=now, now=now + timedelta(seconds=1 + seconds))
     assert Outage.objects.get().failures == 1
 
 
@@ -162,10 +162,11 @@ def test_what_an_outage_means_is_said_in_words(domain, settings):
         expert = claude
 
     assert "Claude has not answered since" in asking.waiting(Experiment(), Stage(), batch, 1).note
-    actions.answered(batch)
+    actions.expert_answered(batch)
     assert outages.words(batch) == ""
 
 
+@pytest.mark.django_db(transaction=True)
 def test_an_outage_of_the_provider_of_batches_gives_the_items_back_and_pays_nothing_twice(server, domain):
     batch = make_batch(make_claude("claude-batch"), domain, 10)
     server.down = True

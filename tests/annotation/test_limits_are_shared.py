@@ -22,6 +22,8 @@ from grading.limits import GONE, Allowance, LocalMeter
 from tests.annotation.asker import WINDOW
 from tests.grading.servers.openai import ScriptedOpenAI
 
+pytestmark = pytest.mark.django_db  # which starts Valkey, too
+
 MINUTE = 2.0  # seconds that stand for one
 PROCESSES = 4
 
@@ -94,7 +96,12 @@ def allowance() -> Allowance:
 
 @pytest.fixture(params=["local", "valkey"])
 def meter(request):
-    return LocalMeter(window=1.0) if request.param == "local" else ValkeyMeter(django_settings.REDIS_URL, "test:", 1.0)
+    if request.param == "local":
+        yield LocalMeter(window=1.0)
+        return
+    shared = ValkeyMeter(django_settings.REDIS_URL, "test:", 1.0)
+    yield shared
+    assert shared._away_until is None
 
 
 def test_both_meters_keep_the_order_the_sums_and_the_corrections(meter, allowance):

@@ -11,8 +11,8 @@ from django.utils import timezone
 from annotation import actions, outages, provider, querysets, tasks
 from annotation.models import Batch, Claim, Feedback, Item
 from grading.errors import ConfigurationError, GraderError, StillRunning
-from tests.annotation.claude import KEY, Claude, entry, make_claude
-from tests.annotation.makers import make_batch, make_user, states
+from tests.annotation.claude import KEY, Claude, entry
+from tests.annotation.makers import make_batch, make_claude, make_user, states
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -178,7 +178,7 @@ def test_a_text_that_is_asked_again_gets_another_answer_though_the_first_is_stil
 
 def test_two_tasks_at_once_make_one_batch(server, claude, domain):
     batch = make_batch(claude, domain, 2)
-    assert actions.attend(batch)
+    assert actions.attend_provider(batch)
     assert tasks.answer_batch(batch.pk) == 0
     assert not server.batches
     assert states(batch) == ["ready"] * 2
