@@ -11,7 +11,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from annotation.actions import close_batch
+from annotation.actions import ask_again, close_batch
 from annotation.events import announce
 from annotation.models import AuditEntry, Batch, Domain, Expert
 from training import dispatch
@@ -92,6 +92,7 @@ def resume(experiment: Experiment, *, actor: Any = None) -> Experiment:
         experiment.ended = None
         for job in experiment.jobs.exclude(state=Job.State.DONE):
             requeue(job)
+        ask_again(experiment.name)
         return _moved(experiment, State.RUNNING, "Going on.", "resumed", actor)
 
 

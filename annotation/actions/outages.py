@@ -91,3 +91,10 @@ def expert_answered(batch: Batch) -> None:
 def probe_over(batch: Batch) -> None:
     """Who was to try had nothing to ask: another may."""
     Outage.objects.filter(expert=batch.expert_id, batch=None).update(probe_until=None)
+
+
+def ask_again(experiment: str, now: datetime | None = None) -> None:
+    """A person says that what kept the experts of an experiment from answering is mended: they rest no longer."""
+    waiting = Batch.objects.filter(experiment=experiment, closed=None)
+    Outage.objects.filter(batch__in=waiting).delete()
+    Outage.objects.filter(batch=None, expert__in=waiting.values("expert")).update(not_before=now or timezone.now(), probe_until=None)

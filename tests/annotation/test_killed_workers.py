@@ -17,7 +17,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from annotation import tasks
-from annotation.models import Batch, Claim, Feedback, Item
+from annotation.models import Batch, Claim, Expert, Feedback, Item
 from tests.annotation.claude import BATCHES, KEY, MESSAGES, Claude
 from tests.annotation.makers import make_batch, make_claude
 from tests.grading.servers.http import SLOW
@@ -133,7 +133,7 @@ def test_a_worker_that_asks_by_batches_is_killed_and_no_request_is_sent_twice(po
 
 @pytest.mark.parametrize("point", ["claimed", "called", "answered"])
 def test_a_worker_that_asks_by_messages_is_killed_and_at_most_the_chunk_in_flight_is_asked_again_under_the_same_keys(point, server, worker, domain):
-    chunk = tasks.CHUNK["llm"]
+    chunk = tasks.CHUNK[Expert.Kind.LLM]
     if point == "claimed":
         server.faults = [SLOW] * 4
     elif point == "called":

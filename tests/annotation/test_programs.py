@@ -13,6 +13,7 @@ import redis
 from django.utils import timezone
 
 from annotation import actions, experts, querysets, tasks
+from annotation.actions.outages import FAILED
 from annotation.errors import NotYours
 from annotation.models import AuditEntry, Batch, Claim, Expert, Feedback, Outage
 from config.celery import app
@@ -54,7 +55,7 @@ def test_when_the_model_is_overloaded_the_items_wait_and_the_sweep_asks_again_la
         tasks.answer_batch(batch.pk)
     assert states(batch) == ["ready"] * 3
     assert set(Claim.objects.values_list("outcome", flat=True)) == {"released"}
-    entry = AuditEntry.objects.get(verb=tasks.FAILED)
+    entry = AuditEntry.objects.get(verb=FAILED)
     assert "overloaded" in entry.data["error"]
     batch.expert.backend = "fair"
     batch.expert.save()
@@ -84,7 +85,7 @@ def test_any_failure_leaves_the_items_claimable_and_says_why(backend, error, dom
         tasks.answer_batch(batch.pk)
     assert states(batch) == ["ready"] * 3
     assert not Feedback.objects.exists()
-    assert AuditEntry.objects.get(verb=tasks.FAILED).data["error"].startswith(error.__name__)
+    assert AuditEntry.objects.get(verb=FAILED).data["error"].startswith(error.__name__)
 
 
 def test_a_text_that_the_model_declines_is_unscored_and_takes_no_other_with_it(domain):

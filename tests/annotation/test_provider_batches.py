@@ -9,6 +9,7 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from annotation import actions, outages, provider, querysets, tasks
+from annotation.actions.waiting import provider_ids
 from annotation.models import Batch, Claim, Feedback, Item
 from grading.errors import ConfigurationError, GraderError, StillRunning
 from tests.annotation.claude import KEY, Claude, entry
@@ -53,7 +54,7 @@ def test_all_items_go_into_one_batch_which_nobody_waits_for(server, claude, doma
     assert raised.value.retry.after_seconds == 30.0
     batch.refresh_from_db()
     assert [len(made.entries) for made in server.batches.values()] == [100]
-    assert provider.provider_ids(batch.provider_batches) == ["msgbatch_0"]
+    assert provider_ids(batch.provider_batches) == ["msgbatch_0"]
     assert states(batch) == ["claimed"] * 100
     assert timedelta(seconds=20) < batch.provider_look - timezone.now() < timedelta(seconds=31)
     assert not Claim.objects.filter(expires__lt=batch.provider_look + timedelta(seconds=500)).exists()
@@ -135,7 +136,7 @@ def test_what_ended_is_handed_in_while_the_rest_is_waited_for(server, claude, do
     server.fate = lambda entry, number: "expired" if number == 0 and "Story 1." in str(entry) else "succeeded"
     batch = make_batch(claude, domain, 3)
     server.looks = 0
-    made = []
+    made: list[int] = []
     create = server.create
 
     def slower(body):

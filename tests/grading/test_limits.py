@@ -139,7 +139,8 @@ def test_the_length_of_answers_is_reckoned_from_those_that_came():
 
 
 def test_one_who_is_cancelled_while_waiting_keeps_nobody(monkeypatch):
-    monkeypatch.setattr(limits, "_meter", LocalMeter())
+    meter = LocalMeter()
+    monkeypatch.setattr(limits, "_meter", meter)
     limiter = Limiter("cancelled", requests_per_minute=3)
 
     async def run() -> None:
@@ -150,7 +151,7 @@ def test_one_who_is_cancelled_while_waiting_keeps_nobody(monkeypatch):
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
-        assert not limits._meter._windows["cancelled"].waiting
+        assert not meter._windows["cancelled"].waiting
 
     asyncio.run(run())
 
