@@ -165,3 +165,13 @@ def test_a_worker_that_asks_by_messages_is_killed_and_at_most_the_chunk_in_fligh
     assert len(asked_by_then) == {"claimed": 0, "called": 4, "answered": chunk}[point]
     keys = {text: {key for other, key in server.answered if other == text} for text in asked}
     assert all(len(some) == 1 and all(some) for some in keys.values())
+
+
+def test_a_worker_that_lives_comes_back_by_itself_as_often_as_it_takes(server, worker, domain):
+    server.looks = 8
+    batch = make_batch(make_claude("claude-batch"), domain, 3)
+    worker()
+    until(lambda: Batch.objects.filter(pk=batch.pk, closed__isnull=False).exists())  # no sweep
+    assert Feedback.objects.count() == 3
+    looks = [request for request in server.seen if request.method == "GET" and request.path == f"{BATCHES}/msgbatch_0"]
+    assert len(looks) == 10  # the client itself looks once more, for where the results are
