@@ -10,7 +10,7 @@ from django.db import connection
 from django.db.models import Count
 from django.utils import timezone
 
-from annotation import actions
+from annotation import actions, querysets
 from annotation.actions.waiting import provider_ids
 from annotation.models import Batch, Claim, Feedback
 from grading.errors import Retry, StillRunning
@@ -38,7 +38,7 @@ class Kept(BatchHandle):
     def take(self) -> list[Claim]:
         """All items of the batch that are not answered, leased; [] where there is nothing left, also at the provider."""
         claims = actions.take_all(self.batch)
-        self._done = not claims
+        self._done = not claims and querysets.is_complete(self.batch)  # what others hold may come back
         before = asked_before(claims)  # what is asked in one call of the judge stands together
         return sorted(claims, key=lambda claim: (claim.item.slot, before.get(claim.item_id, 0)))
 
