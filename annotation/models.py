@@ -189,6 +189,8 @@ class Batch(models.Model):
     held = models.PositiveIntegerField(default=0)
     held_money = models.DecimalField(max_digits=14, decimal_places=6, default=0)
     held_tokens = models.DecimalField(max_digits=14, decimal_places=0, default=0)
+    provider_batches = models.JSONField(default=dict, blank=True, help_text="What the expert's provider has in batches of its own, by their ids.")
+    provider_look = models.DateTimeField(null=True, blank=True, help_text="Until then nobody else sees to the provider's batches.")
     closed = models.DateTimeField(null=True, blank=True, help_text="When nothing more was wanted of it.")
     created = models.DateTimeField(default=timezone.now, editable=False)
 
@@ -203,6 +205,25 @@ class Batch(models.Model):
 
     def __str__(self) -> str:
         return self.title
+
+
+class Outage(models.Model):
+    """An expert that does not answer, or that cannot answer one batch, and rests. The row is gone as soon as it answers."""
+
+    expert = models.ForeignKey(Expert, on_delete=models.CASCADE, related_name="outages")
+    batch = models.ForeignKey(Batch, null=True, blank=True, on_delete=models.CASCADE, related_name="outages", help_text="Empty: all of them.")
+    since = models.DateTimeField()
+    last = models.DateTimeField(help_text="When it failed last.")
+    failures = models.PositiveIntegerField(default=0, help_text="In a row; several at once count as one.")
+    error = models.CharField(max_length=300)
+    not_before = models.DateTimeField()
+    probe_until = models.DateTimeField(null=True, blank=True, help_text="Until then one task tries, and the others wait for it.")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["expert", "batch"], nulls_distinct=False, name="one_outage_per_expert_and_batch")]
+
+    def __str__(self) -> str:
+        return f"{self.expert_id} since {self.since:%Y-%m-%d %H:%M}: {self.error}"
 
 
 class Gold(models.Model):

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
-from annotation.models import Batch, Budget, Claim, Expert, Feedback, Item
+from annotation.models import Batch, Budget, Claim, Expert, Feedback, Item, Outage
 from annotation.routing import AUDIT_SLOT
 
 OPEN = (Item.State.READY, Item.State.CLAIMED)
@@ -107,8 +107,25 @@ def complete() -> QuerySet[Batch]:
 
 
 def unattended(now: datetime) -> QuerySet[Batch]:
-    """Batches with items for programs and language models that wait while nobody works on any."""
+    """Batches with items for programs and language models that wait while nobody works on any, or whose provider is to be looked at again.
+
+    Experts that rest are left alone.
+    """
     batches = Batch.objects.filter(closed=None).exclude(purpose=Batch.Purpose.REWARD)
+    rests = Q(batch=None) | Q(batch=OuterRef("batch"))
     ready = Item.objects.filter(batch=OuterRef("pk"), state=Item.State.READY, expert__active=True, expert__kind__in=Expert.ALONE)
+    ready = ready.exclude(Exists(resting(now).filter(rests, expert=OuterRef("expert"))))
     held = Claim.objects.filter(item__batch=OuterRef("pk"), user=None, ended=None, expires__gte=now)
-    return batches.filter(Exists(ready), ~Exists(held))
+    same = Q(batch=None) | Q(batch=OuterRef("pk"))
+    due = Q(provider_look__lte=now) & ~Exists(resting(now).filter(same, expert__asked_in=OuterRef("pk")))
+    return batches.filter(Q(Exists(ready), ~Exists(held), provider_look=None) | due)
+
+
+def outages(batch: Batch) -> QuerySet[Outage]:
+    """Why the batch's expert may not be asked, the longest rest first."""
+    return Outage.objects.filter(Q(batch=None) | Q(batch=batch), expert=batch.expert_id).order_by("-not_before")
+
+
+def resting(now: datetime) -> QuerySet[Outage]:
+    """Experts that are not to be asked now, by others than the one who tries already."""
+    return Outage.objects.filter(Q(not_before__gt=now) | Q(probe_until__gt=now))

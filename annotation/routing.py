@@ -11,13 +11,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from random import Random
 from typing import Any
 
 from annotation.controls import Asked
 from annotation.errors import InvalidSelection
-from annotation.models import Expert
+from annotation.models import Batch, Expert
 
 AUDIT_SLOT = 2000
 KEYS = {"audit": {"first", "then", "share"}, "fallback": {"first", "then", "hours"}, "average": {"experts"}}
@@ -53,6 +54,13 @@ class Rule:
 def rule_of(expert: Expert) -> Rule:
     """The rule by which `expert` answers; by itself, unless it is mixed. Raises `InvalidSelection` naming what is wrong with the rule."""
     return read(expert.options) if expert.kind == Expert.Kind.MIXED else Rule("alone", (expert,))
+
+
+def seen_by(batch: Batch, expert: Expert) -> Batch:
+    """The batch as one of those who are asked has it: as its own. For what looks after one expert; not to be saved."""
+    seen = copy(batch)
+    seen.expert = expert
+    return seen
 
 
 def read(options: Mapping[str, Any]) -> Rule:

@@ -5,122 +5,207 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict
-from datetime import datetime, timedelta
+from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import groupby
 from typing import Any
 
 from celery import shared_task
 from django.utils import timezone
 
-from annotation import actions, experts, querysets, validation
-from annotation.actions import audit
+from annotation import actions, costs, experts, provider, querysets, validation
 from annotation.actions.batches import close_complete, start_answering
-from annotation.models import AuditEntry, Batch, Claim, Expert
-from grading.errors import GraderError, GraderRefused
+from annotation.actions.budgets import Most
+from annotation.actions.outages import FAILED
+from annotation.models import Batch, Claim, Expert, Price
+from annotation.routing import seen_by
+from grading.errors import GraderError, GraderRefused, StillRunning
+from grading.models.base import BatchHandle, derive_seed, repeatable
 from grading.types import Case, Judge, Verdict
 
 logger = logging.getLogger(__name__)
 
 CHUNK = {Expert.Kind.LLM: 32, Expert.Kind.PROGRAM: 128}  # items leased, judged and handed in together: what a crash has to do again
+SUBMITTED_AT_ONCE = 500
 STALE_AT_ONCE = 1000
-FAILED = "expert failed"
-LONG = 600.0  # seconds until the sweep tries again after a failure that trying again does not mend
+GRACE = 60.0  # seconds that a task may come late; then the sweep has sent another
 
 
-@shared_task(bind=True, max_retries=5)
+@shared_task(bind=True, max_retries=None)
 def answer_batch(self: Any, batch_id: int) -> int:
-    """Have the batch's program or language model answer what is waiting; how many items were answered.
+    """Have the batch's programs and language models answer what is waiting; how many items were answered.
 
-    Run twice, at once or later, it answers each item once. On a `GraderError` the items in hand are given back and the task tries again
-    when the error allows it; other failures give them back too, and the sweep tries again later.
+    Run twice, at once or later, it answers each item once. On a failure the items in hand are given back and the expert rests, see
+    `actions.outages`; what waits at a provider stays leased. The task comes again by itself, and where it gets lost the sweep sends another.
     """
-    batch = Batch.objects.select_related("expert", "domain").get(pk=batch_id)
-    if batch.expert.kind == Expert.Kind.HUMAN or not batch.expert.active:
+    batch = Batch.objects.select_related("domain").get(pk=batch_id)
+    answered, failure = 0, None
+    for expert in batch.experts.filter(kind__in=Expert.ALONE, active=True).order_by("pk"):
+        try:
+            answered += _have_answered(self, seen_by(batch, expert))
+        except Exception as exc:  # the others are asked all the same
+            failure = failure or exc
+    if failure is not None:
+        raise failure
+    return answered
+
+
+def _have_answered(task: Any, batch: Batch) -> int:
+    began = timezone.now()
+    first = actions.may_ask(batch, began)
+    if first is None:
         return 0
     try:
-        return answer(batch, experts.load_judge(batch.expert))
-    except GraderError as exc:
-        _note_failure(batch, exc, exc.retry.after_seconds if exc.retry.allowed else LONG)
-        if exc.retry.allowed:
-            raise self.retry(exc=exc, countdown=exc.retry.after_seconds) from exc
-        raise
+        answered = answer(batch, experts.load_judge(batch.expert), first=first)
+    except StillRunning as exc:
+        raise _later(task, exc, exc.retry.after_seconds) from exc
     except Exception as exc:
-        _note_failure(batch, exc, LONG)
+        rest = actions.expert_failed(batch, exc, began=began)
+        if isinstance(exc, GraderError) and exc.retry.allowed:
+            raise _later(task, exc, rest) from exc
         raise
+    if first and not answered:
+        actions.probe_over(batch)
+    return answered
+
+
+def _later(task: Any, exc: Exception, seconds: float) -> Exception:
+    return task.retry(exc=exc, countdown=seconds, expires=seconds + GRACE, throw=False)
 
 
 @shared_task
 def sweep() -> dict[str, int]:
-    """Find what was dropped: end stale leases, close what is complete, and set programs to work on batches that nobody works on."""
+    """Find what was dropped: end stale leases and what no budget pays, close what is complete, and set programs to work where nobody works."""
     now = timezone.now()
     expired = 0
     while ended := actions.expire_claims(now, limit=STALE_AT_ONCE):
         expired += ended
+    actions.reroute(now)
+    actions.end_exhausted()
+    actions.note_reached(now)
     closed = close_complete(querysets.complete())
-    waiting = [batch.pk for batch in querysets.unattended(now) if not _resting(batch, now)]
+    waiting = [batch.pk for batch in querysets.unattended(now)]
     for batch_id in waiting:
         start_answering(batch_id)
     return {"expired": expired, "closed": closed, "restarted": len(waiting)}
 
 
-def answer(batch: Batch, judge: Judge) -> int:
-    """Lease a chunk, have it judged, hand it in, until nothing waits. No transaction is open while the judge is at work."""
+def answer(batch: Batch, judge: Judge, *, first: int = 0) -> int:
+    """Lease a chunk, have it judged, hand it in, until nothing waits. No transaction is open while the judge is at work.
+
+    A judge that makes batches at its provider gets all at once. `first`: how many items of others make the first chunk; 0: as many as go.
+    """
     answered = 0
-    with asyncio.Runner() as runner:  # one loop for all chunks: clients keep their connections
-        while claims := actions.claim_next(expert=batch.expert, batch=batch, limit=CHUNK[Expert.Kind(batch.expert.kind)]):
-            try:
-                verdicts, failure = _judge(runner, judge, batch, claims)
-                given = [(claim, verdict) for claim, verdict in zip(claims, verdicts, strict=True) if verdict is not None]
-                if given:
-                    actions.submit_many([_answer(claim, verdict) for claim, verdict in given])
-                if failure is not None:
-                    raise failure
-            except BaseException:
-                actions.release_many([claim.token for claim in claims], reason=FAILED)  # those that were handed in have ended
-                raise
-            answered += len(claims)
+    price = costs.price_of(batch.expert, timezone.now().date())
+    most = partial(_most, price, judge)
+    handle = provider.handle(batch, judge, most)
+    if handle is not None and not handle.attend():
+        return 0
+    try:
+        with asyncio.Runner() as runner:  # one loop for all chunks: clients keep their connections
+            while claims := _take(batch, handle, first, most):
+                first = 0
+                try:
+                    _answer_all(runner, judge, batch, claims, handle)
+                except BaseException as exc:
+                    if handle is not None and isinstance(exc, StillRunning):
+                        handle.wait(claims, exc)
+                        actions.expert_answered(batch)
+                    else:  # those that were handed in have ended
+                        actions.release_many([claim.token for claim in claims], reason=FAILED)
+                    raise
+                answered += len(claims)
+    finally:
+        if handle is not None:
+            handle.leave()
+    actions.end_exhausted()  # what kept it from answering more
     return answered
 
 
-def _judge(runner: asyncio.Runner, judge: Judge, batch: Batch, claims: Sequence[Claim]) -> tuple[list[Verdict | None], GraderError | None]:
+def _most(price: Price | None, judge: Judge, claim: Claim) -> costs.Cost | None:
+    return costs.most(price, judge, Case(claim.item.rollout.prompt.text, claim.item.rollout.content))
+
+
+def _take(batch: Batch, handle: provider.Kept | None, first: int, most: Most) -> list[Claim]:
+    if handle is not None:
+        return handle.take()
+    return actions.claim_next(expert=batch.expert, batch=batch, limit=first or CHUNK[Expert.Kind(batch.expert.kind)], most=most)
+
+
+def _answer_all(runner: asyncio.Runner, judge: Judge, batch: Batch, claims: Sequence[Claim], handle: BatchHandle | None) -> None:
+    """Have them judged, and hand in what came. Raises what kept the others from being judged."""
+    verdicts, failure = _judge(runner, judge, batch, claims, handle)
+    given = [_answer(claim, verdict, handle is not None) for claim, verdict in zip(claims, verdicts, strict=True) if verdict is not None]
+    for start in range(0, len(given), SUBMITTED_AT_ONCE):
+        actions.submit_many(given[start : start + SUBMITTED_AT_ONCE])
+    if given:
+        actions.expert_answered(batch)
+    if failure is not None:
+        raise failure
+
+
+def _judge(
+    runner: asyncio.Runner, judge: Judge, batch: Batch, claims: Sequence[Claim], handle: BatchHandle | None
+) -> tuple[list[Verdict | None], GraderError | None]:
     """A verdict for each claim; where the judge fails on the way, those that were had before (they are paid for), None for the rest, and why."""
     verdicts: list[Verdict | None] = []
-    for slot, group in groupby(claims, key=lambda claim: claim.item.slot):  # claims come slot by slot
+    waiting: StillRunning | None = None
+    before = provider.asked_before(claims) if batch.expert.kind == Expert.Kind.LLM else {}
+    # Claims come slot by slot, but for hidden repeats among them, and those of `handle` altogether.
+    for (slot, times), group in groupby(claims, key=lambda claim: (claim.item.slot, before.get(claim.item_id, 0))):
         held = list(group)
         # Repeated verdicts on one rollout must not share their noise. A program's seed stands for the text alone, whatever company it
-        # comes in; a language model samples a chunk at a time, and two chunks must not draw alike.
-        seed = batch.seed + slot + (held[0].item_id if batch.expert.kind == Expert.Kind.LLM else 0)
-        cases = [Case(claim.item.rollout.prompt.text, claim.item.rollout.content) for claim in held]
+        # comes in; a language model samples a chunk at a time, and two chunks must not draw alike. A provider's batches are found by it.
+        seed = batch.seed + slot + (held[0].item_id if batch.expert.kind == Expert.Kind.LLM and handle is None else 0)
+        name = f"{slot}" if not times else f"{slot}-{times}"
+        asked = _Asked(runner, judge, derive_seed(seed, times) if times else seed, f"{batch.key}/{name}", handle and handle.part(name))
         try:
-            verdicts += _grade(runner, judge, cases, seed)
+            verdicts += asked.about([Case(claim.item.rollout.prompt.text, claim.item.rollout.content) for claim in held])
+        except StillRunning as exc:  # the others are sent all the same
+            waiting = exc
+            verdicts += exc.partial or [None] * len(held)
         except GraderError as exc:
             verdicts += exc.partial
             return verdicts + [None] * (len(claims) - len(verdicts)), exc
-    return verdicts, None
+    return verdicts, waiting
 
 
-def _grade(runner: asyncio.Runner, judge: Judge, cases: list[Case], seed: int) -> list[Verdict]:
-    """Verdicts on all cases. One that the model declines to judge is unscored, and takes no other with it."""
-    try:
-        verdicts = runner.run(judge.grade(cases, seed=seed))
-    except GraderRefused as exc:
-        if len(cases) == 1:
-            return [Verdict.unscored(f"declined: {exc}")]
-        had: list[Verdict] = []
-        for case in cases:
-            try:
-                had += _grade(runner, judge, [case], seed)
-            except GraderError as exc:
-                exc.partial = [*had, *(exc.partial or [None])]
-                raise
-        return had
-    if len(verdicts) != len(cases):
-        raise RuntimeError(f"{type(judge).__name__} gave {len(verdicts)} verdicts on {len(cases)} cases")
-    return verdicts
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What one call of `grade` needs besides the cases."""
+
+    runner: asyncio.Runner
+    judge: Judge
+    seed: int
+    work: str
+    batches: BatchHandle | None
+
+    def about(self, cases: list[Case]) -> list[Verdict]:
+        """Verdicts on all cases. One that the model declines to judge is unscored, and takes no other with it."""
+        try:
+            verdicts = self.runner.run(self._grade(cases))
+        except GraderRefused as exc:
+            if len(cases) == 1:
+                return [Verdict.unscored(f"declined: {exc}")]
+            had: list[Verdict] = []
+            for case in cases:
+                try:
+                    had += self.about([case])
+                except GraderError as exc:
+                    exc.partial = [*had, *(exc.partial or [None])]
+                    raise
+            return had
+        if len(verdicts) != len(cases):
+            raise RuntimeError(f"{type(self.judge).__name__} gave {len(verdicts)} verdicts on {len(cases)} cases")
+        return verdicts
+
+    async def _grade(self, cases: list[Case]) -> list[Verdict]:
+        more: dict[str, Any] = {} if self.batches is None else {"batches": self.batches}
+        with repeatable(self.work):
+            return await self.judge.grade(cases, seed=self.seed, **more)
 
 
-def _answer(claim: Claim, verdict: Verdict) -> actions.Answer:
+def _answer(claim: Claim, verdict: Verdict, by_batch: bool) -> actions.Answer:
     """The verdict as an answer to the claim. What is no valid verdict is kept as it came, unscored, with the reason."""
     reason = verdict.unscored_reason
     score = None if reason else verdict.score
@@ -128,16 +213,6 @@ def _answer(claim: Claim, verdict: Verdict) -> actions.Answer:
         wrong = validation.problems(claim.item.batch.domain, critique=verdict.critique, score=score)
         reason, score = " ".join(wrong.values()), (None if wrong else score)
     usage = asdict(verdict.usage) | ({"models": list(verdict.models)} if verdict.models else {})
+    if by_batch:
+        usage["batch"] = True  # which costs less
     return actions.Answer(claim.token, f"claim-{claim.token}", verdict.critique, verdict.deliberation, score, verdict.raw, usage, reason)
-
-
-def _note_failure(batch: Batch, exc: Exception, seconds: float) -> None:
-    until = timezone.now() + timedelta(seconds=seconds)
-    logger.warning("%s could not answer batch %s: %s", batch.expert.alias, batch.pk, exc)
-    audit.record(None, FAILED, batch, error=f"{type(exc).__name__}: {exc}", not_before=until.isoformat(), experiment=batch.experiment)
-
-
-def _resting(batch: Batch, now: datetime) -> bool:
-    """Whether the batch's expert failed lately and is not to be asked again yet."""
-    last = AuditEntry.objects.filter(target=f"batch:{batch.pk}", verb=FAILED).first()
-    return last is not None and datetime.fromisoformat(last.data["not_before"]) > now

@@ -9,7 +9,7 @@ from statistics import fmean
 from typing import Any, TypeVar
 
 from grading.backends import load
-from grading.errors import ConfigurationError, GraderError
+from grading.errors import ConfigurationError, GraderError, StillRunning
 from grading.models.base import BATCH, TEMPERATURE, BatchHandle, LanguageModel, derive_seed, require
 from grading.parsing import parse_trace
 from grading.prompts import GradingPrompt
@@ -48,36 +48,52 @@ class Grader:
         if sampling and "temperature" in sampling and TEMPERATURE not in self.model.capabilities:
             raise ConfigurationError(f"{type(self.model).__name__} takes no temperature: leave it out of sampling")
 
+    @property
+    def takes_batches(self) -> bool:
+        """Whether `grade` is to be given a `BatchHandle`, and may raise `StillRunning`."""
+        return BATCH in self.model.capabilities
+
     async def grade(self, cases: Sequence[Case], *, seed: int = 0, batches: BatchHandle | None = None) -> list[Verdict]:
         """One verdict per case, in order: the mean of its scored samples, of which there are up to len(prompts) x n.
 
         What was cut off, declined or not taken is unscored with its reason and takes no other sample or case with it. Where the model fails for
         other reasons, the `GraderError` has the verdicts that are complete in `partial`. How many requests are under way at a time is the model's
-        affair. `batches` are for a model with BATCH.
+        affair. `batches` are for a model with BATCH; those of all prompts run at the same time.
         """
         if batches is not None:
             require(self.model, BATCH, "grade without a BatchHandle, or use a model that makes batches")
-        more: dict[str, Any] = {} if batches is None else {"batches": batches}
-        samples: list[list[Verdict]] = [[] for _ in cases]
+        answers: list[Sequence[Sequence[Completion] | None]] = []  # by prompt
+        waiting: StillRunning | None = None
         for k, prompt in enumerate(self.prompts):
             requests = [[Message("user", prompt.render(case, self.format))] for case in cases]
+            own = batches.part(str(k)) if batches is not None and len(self.prompts) > 1 else batches
+            more: dict[str, Any] = {} if own is None else {"batches": own}
             try:
-                answers = await self.model.generate(requests, self.sampling, seed=derive_seed(seed, k), **more)
+                answers.append(await self.model.generate(requests, self.sampling, seed=derive_seed(seed, k), **more))
+            except StillRunning as exc:
+                waiting = exc
+                answers.append(exc.partial or [None] * len(cases))
             except GraderError as exc:
                 last = k == len(self.prompts) - 1
-                exc.partial = [self._verdict(*pair) for pair in zip(samples, exc.partial, strict=True)] if last and exc.partial else []
+                exc.partial = self._verdicts([*answers, exc.partial]) if last and exc.partial else []
                 raise
-            for verdicts, completions in zip(samples, answers, strict=True):
-                verdicts += map(self._read, completions)
-        return [mean_verdict(verdicts) for verdicts in samples]
+        verdicts = self._verdicts(answers)
+        if waiting is not None:
+            waiting.partial = verdicts
+            raise waiting
+        return [verdict for verdict in verdicts if verdict is not None]
 
     def most(self, case: Case) -> Usage:
         """No fewer tokens than a verdict on `case` takes: a token stands for a byte of the prompt or more, and a sample may use all it may write."""
         read = sum(len(prompt.render(case, self.format).encode("utf-8", "replace")) + TURN_TOKENS for prompt in self.prompts)
         return Usage(input_tokens=read * self.sampling.n, output_tokens=len(self.prompts) * self.sampling.n * self.sampling.max_tokens)
 
-    def _verdict(self, earlier: Sequence[Verdict], completions: Sequence[Completion] | None) -> Verdict | None:
-        return None if completions is None else mean_verdict([*earlier, *map(self._read, completions)])
+    def _verdicts(self, answers: Sequence[Sequence[Sequence[Completion] | None]]) -> list[Verdict | None]:
+        """The verdict on each case, given the answers to each prompt about it; None where one is missing."""
+        return [
+            None if any(part is None for part in parts) else mean_verdict([self._read(completion) for part in parts for completion in part or ()])
+            for parts in zip(*answers, strict=True)
+        ]
 
     def _read(self, completion: Completion) -> Verdict:
         if completion.failure:

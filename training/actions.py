@@ -12,7 +12,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from annotation.actions import close_batch
+from annotation.actions import ask_again, close_batch
 from annotation.events import announce
 from annotation.experts import snapshot
 from annotation.models import AuditEntry, Batch, Domain, Expert
@@ -94,6 +94,7 @@ def resume(experiment: Experiment, *, actor: Any = None) -> Experiment:
         experiment.ended = None
         for job in experiment.jobs.exclude(state=Job.State.DONE):
             requeue(job)
+        ask_again(experiment.name)
         return _moved(experiment, State.RUNNING, "Going on.", "resumed", actor)
 
 

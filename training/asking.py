@@ -8,9 +8,8 @@ from statistics import fmean, stdev
 from typing import Any
 
 from annotation import actions as annotation
-from annotation import experts, querysets, select
-from annotation.models import AuditEntry, Batch, Expert, Feedback, Prompt, ProxyGrade, Rollout
-from annotation.tasks import FAILED
+from annotation import experts, outages, provider, querysets, select
+from annotation.models import Batch, Expert, Feedback, Prompt, ProxyGrade, Rollout
 from training import protocol
 from training.choices import derive_seed
 from training.errors import StageFailed
@@ -96,9 +95,8 @@ def waiting(experiment: Experiment, stage: protocol.Ask, batch: Batch, coming: i
     note = f"{who}: {coming} of {batch.items.filter(control='').count()} verdicts {verb} still to come before {why} step {stage.step}."
     if people and (stuck := querysets.stranded(batch).count()):
         note += f" Everybody on the panel has declined or judged {stuck} of these: add a member to {experiment.expert.name}, or close the batch."
-    failure = AuditEntry.objects.filter(target=f"batch:{batch.pk}", verb=FAILED).first()
-    if failure is not None:
-        note += f" It failed at {failure.at:%H:%M} UTC: {failure.data['error']}. It is asked again by itself."
+    for words in (outages.words(batch), provider.words(batch)):
+        note += f" {words}" if words else ""
     return Progress(note=note, people=people)
 
 

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 
 from django.db import InterfaceError, OperationalError, connection
+from django.db.models import Exists, OuterRef, Q
+from django.utils import timezone
 
 from annotation.models import Batch, Expert, Item
 from annotation.tasks import answer_batch
@@ -43,17 +45,18 @@ def _work(experiment: Experiment, watch: Callable[[Experiment, Job | None], None
     if job is not None:
         watch(experiment, job)
         return follow.run(job.pk, lambda row: watch(experiment, row))
-    ready = {"items__state": Item.State.READY, "items__expert__kind__in": Expert.ALONE}
-    open_batches = Batch.objects.filter(experiment=experiment.name, closed=None, **ready).distinct()
-    for batch in open_batches:
-        _answer(experiment, batch)
-    return bool(open_batches)
+    ready = Item.objects.filter(batch=OuterRef("pk"), state=Item.State.READY, expert__kind__in=Expert.ALONE)
+    open_batches = Batch.objects.filter(Exists(ready) | Q(provider_look__lte=timezone.now()), experiment=experiment.name, closed=None)
+    return any(_answer(experiment, batch) for batch in open_batches)
 
 
-def _answer(experiment: Experiment, batch: Batch) -> None:
-    """Have the program or language model answer; wait where it asks for time, fail the experiment where asking again is no use."""
+def _answer(experiment: Experiment, batch: Batch) -> bool:
+    """Have the program or language model answer; wait where it asks for time, fail the experiment where asking again is no use.
+
+    False where there was nothing to do: it rests, or others see to it.
+    """
     try:
-        answer_batch(batch.pk)
+        return bool(answer_batch(batch.pk))
     except GraderError as exc:
         if exc.retry.allowed:
             time.sleep(max(exc.retry.after_seconds, IDLE_SECONDS))
@@ -61,3 +64,4 @@ def _answer(experiment: Experiment, batch: Batch) -> None:
             runner.fail(experiment.pk, f"{experiment.expert.name} did not answer: {exc}. Mend it, then resume.")
     except ConfigurationError as exc:
         runner.fail(experiment.pk, f"{experiment.expert.name} is set up wrongly: {exc}. Mend it, then resume.")
+    return True

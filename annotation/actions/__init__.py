@@ -10,24 +10,35 @@ from annotation.actions.claims import claim_ahead, claim_next, decline, expire_c
 from annotation.actions.drafts import save_draft
 from annotation.actions.gold import remove_gold, set_gold
 from annotation.actions.importing import ImportReport, import_prompts
+from annotation.actions.outages import ask_again, expert_answered, expert_failed, may_ask, probe_over
 from annotation.actions.recording import record_proxy_grades, record_reward_verdicts, record_rollouts
 from annotation.actions.verdicts import Answer, Passage, reveal, revise_feedback, submit_feedback, submit_many
+from annotation.actions.waiting import attend_provider, forget_provider_batches, keep_provider_batches, leave_provider, take_all, wait_for_provider
 
 __all__ = [
     "Answer",
     "ImportReport",
     "Passage",
+    "ask_again",
+    "attend_provider",
     "claim_ahead",
     "claim_next",
     "close_batch",
     "decline",
     "end_budget",
     "end_exhausted",
+    "expert_answered",
+    "expert_failed",
     "expire_claims",
+    "forget_provider_batches",
     "hold_rewards",
     "import_prompts",
+    "keep_provider_batches",
+    "leave_provider",
+    "may_ask",
     "note_reached",
     "open_claim",
+    "probe_over",
     "reassign",
     "record_proxy_grades",
     "record_reward_verdicts",
@@ -47,4 +58,6 @@ __all__ = [
     "set_priority",
     "submit_feedback",
     "submit_many",
+    "take_all",
+    "wait_for_provider",
 ]

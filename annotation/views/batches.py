@@ -18,7 +18,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from annotation import actions, querysets
+from annotation import actions, outages, provider, querysets
 from annotation.actions.batches import HIGHEST_PRIORITY
 from annotation.errors import AnnotationError, InvalidVerdict
 from annotation.models import AuditEntry, Batch, Claim, Expert, Feedback, Gold, Item
@@ -109,7 +109,8 @@ def batch(request: HttpRequest, pk: int) -> HttpResponse:
     items = found.items.filter(states.get(only, Q())).select_related("rollout", "reviewer").order_by("position", "pk")
     page = Paginator(items, ITEMS_PER_PAGE).get_page(request.GET.get("page"))
     context = {"batch": found, "row": describe([found])[0], "page": page, "items": with_people(list(page)), "only": only if only in states else ""}
-    return render(request, "annotation/batch.html", context | {"filters": FILTERS, "highest": HIGHEST_PRIORITY})
+    notices = [words for words in (outages.words(found), provider.words(found)) if words]
+    return render(request, "annotation/batch.html", context | {"filters": FILTERS, "highest": HIGHEST_PRIORITY, "notices": notices})
 
 
 FILTERS = [

@@ -15,6 +15,7 @@ from math import inf
 from typing import Any
 
 from grading.errors import ConfigurationError, GraderError, Retry, StillRunning
+from grading.limits import Limiter
 from grading.models.base import (
     BATCH,
     DECLINED,
@@ -31,8 +32,12 @@ from grading.models.base import (
     check,
     check_options,
     encodable,
+    idempotency,
+    paced,
     seconds,
     status_error,
+    times_before,
+    tokens_of,
 )
 from grading.types import Completion, Message, Sampling, Usage
 
@@ -69,7 +74,11 @@ class AnthropicModel:
     to come back with. What expired or failed at the server is asked again up to `resubmissions` times, and nothing else is; what somebody
     cancelled is not. Making a batch is not retried by the client: where the answer is lost, the batches that came into being meanwhile are
     looked through, and where there is none the caller is told to try again. A batch that cannot be seen yet (404 right after it was made) and
-    failures while looking are put up with `missed_polls` times in a row.
+    failures while looking are put up with `missed_polls` times in a row, the failures only as long as there is time to wait.
+
+    `requests_per_minute` and `tokens_per_minute` (read and written together, without what comes from the cache, which Anthropic does not
+    count; None: no limit) are kept by all who ask under the same `limit_name`, by default this model at this server: within a process, and,
+    where Touchstone's own processes ask, between them. Making a batch is one request, and its tokens do not count.
 
     Raises `ConfigurationError` for options that will not do.
     """
@@ -92,6 +101,9 @@ class AnthropicModel:
         max_wait: float | None = None,
         resubmissions: int = 2,
         missed_polls: int = 10,
+        requests_per_minute: int | None = None,
+        tokens_per_minute: int | None = None,
+        limit_name: str | None = None,
     ) -> None:
         for name, value, allowed in (("effort", effort, EFFORTS), ("thinking", thinking, THINKING), ("cache", cache, CACHES)):
             if value is not None and value not in allowed:
@@ -106,6 +118,7 @@ class AnthropicModel:
         self.max_concurrency, self.timeout, self.max_retries = max_concurrency, timeout, max_retries
         self.batch, self.batch_size, self.poll_seconds, self.max_wait = batch, batch_size, poll_seconds, max_wait
         self.resubmissions, self.missed_polls = resubmissions, missed_polls
+        self.limiter = Limiter(limit_name or f"{(base_url or 'anthropic').rstrip('/')} {model}", requests_per_minute, tokens_per_minute)
         self.secret = Secret.read(api_key_env)
 
     async def generate(
@@ -127,7 +140,12 @@ class AnthropicModel:
         shared = shared_prefix(requests) if self.cache else NOTHING
         # A client for each call: its connections belong to the event loop, and callers have more than one.
         async with sdk.AsyncAnthropic(
-            api_key=self.secret.value, base_url=self.base_url, timeout=self.timeout, max_retries=self.max_retries, middleware=[_impatient]
+            api_key=self.secret.value,
+            base_url=self.base_url,
+            timeout=self.timeout,
+            max_retries=self.max_retries,
+            middleware=[_impatient],
+            http_client=paced(sdk, self.limiter),
         ) as client:
             server = Server(sdk, client, self.secret)
             if self.batch:
@@ -137,8 +155,9 @@ class AnthropicModel:
     async def _generate(self, server: Server, requests: Sequence[Sequence[Message]], sampling: Sampling, shared: Prefix) -> list[list[Completion]]:
         calls = Calls(self.max_concurrency)
         found: dict[tuple[int, int], Outcome] = {}
+        times = times_before(requests)
         for places in self._in_order(len(requests), sampling.n, shared):
-            jobs = [partial(self._answer, server, requests[i], sampling, shared) for i, _ in places]
+            jobs = [partial(self._answer, server, requests[i], sampling, shared, (times[i], k)) for i, k in places]
             found.update(zip(places, await calls.run(jobs), strict=True))
         return calls.settle([[found[i, k] for k in range(sampling.n)] for i in range(len(requests))], sampling.n)
 
@@ -154,11 +173,17 @@ class AnthropicModel:
         yield first
         yield others
 
-    async def _answer(self, server: Server, messages: Sequence[Message], sampling: Sampling, shared: Prefix) -> list[Completion]:
-        message = await server.ask(server.client.messages.create(**self.request(messages, sampling, shared)))
+    async def _answer(
+        self, server: Server, messages: Sequence[Message], sampling: Sampling, shared: Prefix, sample: tuple[int, int]
+    ) -> list[Completion]:
+        body = self.request(messages, sampling, shared)
+        turn = await self.limiter.acquire(tokens=self.limiter.reckon(tokens_of(messages), sampling.max_tokens))
+        message = await server.ask(server.client.messages.create(**body, extra_headers=idempotency(body, *sample)))
         if getattr(message, "content", None) is None or getattr(message, "usage", None) is None:
             raise GraderError(f"{server.name} answered without a message", retry=Retry.after(WAIT))
-        return [completion_of(message)]
+        completion = completion_of(message)
+        await turn.used(completion.usage.input_tokens + completion.usage.cache_write_tokens, completion.usage.output_tokens)
+        return [completion]
 
     def request(self, messages: Sequence[Message], sampling: Sampling, shared: Prefix) -> dict[str, Any]:
         """The body of a request of Messages."""
@@ -261,12 +286,14 @@ class Batches:
         self.calls = Calls(1)
         self.found: dict[str, Outcome] = {}  # by custom_id
         self.cancelled: set[str] = set()
-        self.deadline = inf if model.max_wait is None else asyncio.get_running_loop().time() + model.max_wait
+        waits = [seconds for seconds in (model.max_wait, handle.patience) if seconds is not None]
+        self.deadline = asyncio.get_running_loop().time() + min(waits, default=inf)
 
     async def generate(self, requests: Sequence[Sequence[Message]], sampling: Sampling, seed: int, shared: Prefix) -> list[list[Completion]]:
         names = self._names(requests, sampling, seed)
         wanted = {name: i for i, some in enumerate(names) for name in some}
         try:
+            await self._find_lost()
             await self._collect(self.handle.ids, wanted)
             for _ in range(self.model.resubmissions + 1):
                 missing = [name for name in wanted if name not in self.found]
@@ -309,27 +336,41 @@ class Batches:
     async def _create(self, entries: list[dict[str, Any]]) -> list[str]:
         """Make a batch; its id, which the handle then knows too."""
         batches = self.server.client.with_options(max_retries=0).messages.batches
-        began = datetime.now(UTC) - CLOCKS
+        began = (datetime.now(UTC) - CLOCKS).isoformat()
+        await self.model.limiter.acquire()
+        self.handle.announce(began, len(entries))
+        headers = idempotency(entries, len(self.handle.ids))  # what has expired is asked again by another batch
         try:
-            made = [await self.server.ask(batches.create(requests=entries))]
+            made = [(await self.server.ask(batches.create(requests=entries, extra_headers=headers))).id]
         except GraderError as exc:
-            # It may have been made all the same. A stranger that looks like it costs a wait, and asking twice costs twice.
-            made = [
-                batch
-                for batch in await self._recent(exc)
-                if batch.created_at >= began and batch.id not in self.handle.ids and _total(batch) == len(entries)
-            ]
+            made = await self._like(began, len(entries), exc)  # it may have been made all the same
             if not made:
+                self.handle.settle(began)
                 raise
-        for batch in made:
-            self.handle.remember(batch.id)
-        return [batch.id for batch in made]
+        except ConfigurationError:
+            self.handle.settle(began)
+            raise
+        self._keep(made, began)
+        return made
 
-    async def _recent(self, otherwise: GraderError) -> list[Any]:
+    def _keep(self, ids: Sequence[str], began: str) -> None:
+        for batch_id in ids:
+            self.handle.remember(batch_id)
+        self.handle.settle(began)
+
+    async def _find_lost(self) -> None:
+        """Of batches that were about to be made when a worker died, no id may be known."""
+        for began, requests in list(self.handle.unsure):
+            self._keep(await self._like(began, requests), began)
+
+    async def _like(self, began: str, requests: int, otherwise: GraderError | None = None) -> list[str]:
+        """Ids of batches of so many requests that were made since and are unknown. A stranger among them costs a wait, asking twice costs twice."""
         try:
-            return list((await self.server.ask(self.server.client.messages.batches.list(limit=100))).data)
-        except (GraderError, ConfigurationError):
-            raise otherwise from None
+            recent = (await self.server.ask(self.server.client.messages.batches.list(limit=100))).data
+        except (GraderError, ConfigurationError) as exc:
+            raise otherwise or exc from None
+        known, since = self.handle.ids, datetime.fromisoformat(began)
+        return [batch.id for batch in recent if batch.created_at >= since and batch.id not in known and _total(batch) == requests]
 
     async def _collect(self, ids: Sequence[str], wanted: Mapping[str, int]) -> None:
         """Wait for the batches and take from them what is wanted. Raises `StillRunning` for those that have not ended in time, after the others."""
@@ -353,7 +394,8 @@ class Batches:
                 batch = await self.server.ask(self.server.client.messages.batches.retrieve(batch_id))
             except (GraderError, NotThere) as exc:
                 missed += 1
-                if missed > self.model.missed_polls:
+                late = isinstance(exc, GraderError) and asyncio.get_running_loop().time() >= self.deadline
+                if late or missed > self.model.missed_polls:
                     raise _gone(exc, batch_id) from None
             else:
                 missed = 0

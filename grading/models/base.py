@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from hashlib import blake2b
+from hashlib import blake2b, sha256
 from itertools import groupby
 from json import JSONDecodeError
 from time import time
 from typing import Any, Protocol, TypeVar
 
 from grading.errors import ConfigurationError, GraderError, Retry
+from grading.limits import Limiter
 from grading.types import Completion, Message, Sampling
 
 N = "n"  # `Sampling.n` may be more than 1
@@ -36,6 +41,7 @@ DECLINED = "declined: "
 TOO_LONG = ("context_length_exceeded", "maximum context length", "prompt is too long")
 GIVE_UP = 8  # requests that a server refused, with none that it took, until no more are sent
 T = TypeVar("T")
+_work: ContextVar[str] = ContextVar("work", default="")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -60,18 +66,106 @@ class LanguageModel(Protocol):
 class BatchHandle:
     """The batches that a caller has waiting at a provider, by id. It is what makes a restarted worker ask, and pay, once.
 
-    Keep `ids` with the work, and hand them in again with the same requests, sampling and seed: `generate` first looks whether those batches hold
-    the answers, and sends what none of them has. Answers are found by the content of their request and the seed, so requests may come in
-    another order, and some of them may be gone. `ids` grows while `generate` runs, whether or not it raises; for a crash between the two,
-    override `remember` to write an id down as soon as it is known.
+    Keep `state` with the work, and `load` it before the same requests, sampling and seed are handed in again: `generate` first looks whether
+    those batches hold the answers, and sends what none of them has. Answers are found by the content of their request and the seed, so requests
+    may come in another order, and some of them may be gone. The state changes while `generate` runs, whether or not it raises; for a crash in
+    between, override `changed` to write it down each time.
+
+    `ids` are the batches. `unsure` are those that were about to be made, (time in ISO 8601, requests): where no id came of one, a batch that looks
+    like it is taken for it. `patience`: seconds that the caller is ready to wait, after which `StillRunning` is raised; None: as long as the
+    model waits.
     """
 
-    def __init__(self, ids: Sequence[str] = ()) -> None:
+    def __init__(self, ids: Sequence[str] = (), *, patience: float | None = None, parent: BatchHandle | None = None) -> None:
         self.ids = list(ids)
+        self.unsure: list[tuple[str, int]] = []
+        self.parts: dict[str, BatchHandle] = {}
+        self.patience, self.parent = patience, parent
+
+    def part(self, name: str) -> BatchHandle:
+        """The batches of one of several calls of `generate` that belong together. Each waits for its own."""
+        if name not in self.parts:
+            self.parts[name] = BatchHandle(patience=self.patience, parent=self)
+        return self.parts[name]
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """All that is to be kept, as JSON."""
+        return {"ids": self.ids, "unsure": self.unsure, "parts": {name: part.state for name, part in self.parts.items()}}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `state`; {} is the beginning."""
+        self.ids = list(state.get("ids", ()))
+        self.unsure = [(began, requests) for began, requests in state.get("unsure", ())]
+        self.parts = {}
+        for name, more in state.get("parts", {}).items():
+            self.part(name).load(more)
+
+    def announce(self, began: str, requests: int) -> None:
+        """A batch of so many requests is about to be made."""
+        self.unsure.append((began, requests))
+        self.changed()
 
     def remember(self, batch_id: str) -> None:
-        """Called in the event loop when a batch was made, before anything waits for it."""
+        """A batch was made; called before anything waits for it."""
         self.ids.append(batch_id)
+        self.changed()
+
+    def settle(self, began: str) -> None:
+        """Of the batch that was announced then, the id is known, or it was not made."""
+        self.unsure = [entry for entry in self.unsure if entry[0] != began]
+        self.changed()
+
+    def changed(self) -> None:
+        """Called in the event loop when the state has changed, also that of a part."""
+        if self.parent is not None:
+            self.parent.changed()
+
+
+@contextmanager
+def repeatable(work: str) -> Iterator[None]:
+    """Within, requests carry an `Idempotency-Key`: the same request for the same `work` carries the same key, however often it is sent.
+
+    For servers and gateways that answer such a request from what they have. Without it, asking twice means wanting two answers.
+    """
+    token = _work.set(work)
+    try:
+        yield
+    finally:
+        _work.reset(token)
+
+
+def idempotency(body: Any, *sample: int) -> dict[str, str]:
+    """The header that makes a request of `repeatable` work known; none outside. `sample` tells apart what is wanted several times."""
+    work = _work.get()
+    return {"Idempotency-Key": sha256(json.dumps([work, sample, body], sort_keys=True).encode()).hexdigest()} if work else {}
+
+
+def times_before(requests: Sequence[Sequence[Message]]) -> list[int]:
+    """How often each request stands before itself among the requests: 0 but for texts that are asked about twice."""
+    seen: Counter[tuple[Message, ...]] = Counter()
+    found = []
+    for messages in map(tuple, requests):
+        found.append(seen[messages])
+        seen[messages] += 1
+    return found
+
+
+def paced(sdk: Any, limiter: Limiter) -> Any:
+    """HTTP for the client of `sdk` in which what it sends again by itself takes its turn too; None (the client's own) where nothing is limited."""
+    if not limiter:
+        return None
+
+    async def take_turn(request: Any) -> None:
+        if request.method == "POST" and request.headers.get("x-stainless-retry-count", "0") != "0":
+            await limiter.acquire()
+
+    return sdk.DefaultAsyncHttpxClient(event_hooks={"request": [take_turn]})
+
+
+def tokens_of(messages: Sequence[Message]) -> int:
+    """Tokens to reckon with for a conversation: rather too many than too few."""
+    return sum(len(message.content.encode("utf-8", "replace")) // 3 + 8 for message in messages)
 
 
 def derive_seed(*parts: int) -> int:

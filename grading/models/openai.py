@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from grading.errors import ConfigurationError, GraderError, Retry
+from grading.limits import Limiter
 from grading.models.base import (
     CAPABILITIES,
     DECLINED,
@@ -24,6 +25,10 @@ from grading.models.base import (
     check_options,
     derive_seed,
     encodable,
+    idempotency,
+    paced,
+    times_before,
+    tokens_of,
 )
 from grading.types import Completion, Message, Sampling, Usage
 
@@ -50,7 +55,12 @@ class OpenAIModel:
 
     What is tried again: the client itself does so `max_retries` times within the call, after half a second and then longer or as long as
     `retry-after` says (at most two minutes), for 408, 409, 429, 5xx, a dropped connection and no answer within `timeout` seconds. What is left
-    is a `GraderError` that says when to come back. Raises `ConfigurationError` for options that will not do.
+    is a `GraderError` that says when to come back.
+
+    `requests_per_minute` and `tokens_per_minute` (read and written together; None: no limit) are kept by all who ask under the same
+    `limit_name`, by default this model at this server: within a process, and, where Touchstone's own processes ask, between them.
+
+    Raises `ConfigurationError` for options that will not do.
     """
 
     def __init__(
@@ -66,6 +76,9 @@ class OpenAIModel:
         max_retries: int = 2,
         max_tokens_field: str = "max_tokens",
         extra: Mapping[str, Any] | None = None,
+        requests_per_minute: int | None = None,
+        tokens_per_minute: int | None = None,
+        limit_name: str | None = None,
     ) -> None:
         if urlsplit(base_url).scheme not in ("http", "https") or "@" in urlsplit(base_url).netloc:
             raise ConfigurationError("base_url must be an http or https address without user and password, such as http://127.0.0.1:8000/v1")
@@ -82,6 +95,7 @@ class OpenAIModel:
         self.max_tokens_field = max_tokens_field
         self.extra = (PLAIN_SAMPLING if server == "vllm" else {}) | dict(extra or {})
         self.secret = Secret.read(api_key_env) if api_key_env is not None else Secret("")
+        self.limiter = Limiter(limit_name or f"{base_url.rstrip('/')} {model}", requests_per_minute, tokens_per_minute)
         self._one_by_one = False  # whether the server was seen to ignore n
 
     async def generate(self, requests: Sequence[Sequence[Message]], sampling: Sampling, *, seed: int) -> list[list[Completion]]:
@@ -90,21 +104,30 @@ class OpenAIModel:
         sdk = _sdk()
         # A client for each call: its connections belong to the event loop, and callers have more than one.
         async with sdk.AsyncOpenAI(
-            api_key=self.secret.value or NO_KEY, base_url=self.base_url, timeout=self.timeout, max_retries=self.max_retries
+            api_key=self.secret.value or NO_KEY,
+            base_url=self.base_url,
+            timeout=self.timeout,
+            max_retries=self.max_retries,
+            http_client=paced(sdk, self.limiter),
         ) as client:
             calls = Calls(self.max_concurrency)
-            jobs = [partial(self._answer, sdk, client, messages, sampling, derive_seed(seed, i)) for i, messages in enumerate(requests)]
+            jobs = [
+                partial(self._answer, sdk, client, messages, sampling, derive_seed(seed, i), times)
+                for i, (messages, times) in enumerate(zip(requests, times_before(requests), strict=True))
+            ]
             return calls.settle([[outcome] for outcome in await calls.run(jobs)], sampling.n)
 
-    async def _answer(self, sdk: Any, client: Any, messages: Sequence[Message], sampling: Sampling, seed: int) -> list[Completion]:
+    async def _answer(self, sdk: Any, client: Any, messages: Sequence[Message], sampling: Sampling, seed: int, times: int) -> list[Completion]:
         found: list[Completion] = []
         while len(found) < sampling.n:
             wanted = 1 if self._one_by_one else sampling.n - len(found)
             request = self._request(messages, sampling, wanted, derive_seed(seed, len(found)) if found else seed)
-            response = await ask(client.chat.completions.create(**request), sdk, self.base_url, self.secret)
-            got = completions_of(response)
+            turn = await self.limiter.acquire(tokens=self.limiter.reckon(tokens_of(messages), sampling.max_tokens * wanted))
+            call = client.chat.completions.create(**request, extra_headers=idempotency(request, times, len(found)))
+            got = completions_of(await ask(call, sdk, self.base_url, self.secret))
             if not got:
                 raise GraderError(f"{self.base_url} answered without a choice", retry=Retry.after(WAIT))
+            await turn.used(sum(one.usage.read_tokens for one in got), sum(one.usage.output_tokens for one in got))
             self._one_by_one = self._one_by_one or len(got) < wanted
             found += got[:wanted]
         return found

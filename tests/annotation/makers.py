@@ -50,6 +50,11 @@ def make_program(alias: str = "program", backend: str = "fair", **fields: Any) -
     return Expert.objects.create(alias=alias, name=alias.title(), kind=fields.pop("kind", Expert.Kind.PROGRAM), backend=backend, **fields)
 
 
+def make_claude(backend: str = "claude") -> Expert:
+    """An expert that is a language model; its backend must be in settings.EXPERTS (see `tests.annotation.claude.entry`)."""
+    return make_program(backend, backend=backend, kind=Expert.Kind.LLM)
+
+
 def make_batch(expert: Expert, domain: Domain, rollouts: Sequence[int] | int = 1, *, key: str = "", **options: Any) -> Batch:
     if isinstance(rollouts, int):
         rollouts = make_rollouts(domain, rollouts, run=f"run {uuid4()}")

@@ -13,8 +13,9 @@ import redis
 from django.utils import timezone
 
 from annotation import actions, experts, querysets, tasks
+from annotation.actions.outages import FAILED
 from annotation.errors import NotYours
-from annotation.models import AuditEntry, Batch, Claim, Expert, Feedback
+from annotation.models import AuditEntry, Batch, Claim, Expert, Feedback, Outage
 from config.celery import app
 from grading.errors import ConfigurationError, GraderError
 from tests.annotation.makers import expire, make_batch, make_panel, make_program, make_rollouts, scores, states, submit
@@ -54,13 +55,16 @@ def test_when_the_model_is_overloaded_the_items_wait_and_the_sweep_asks_again_la
         tasks.answer_batch(batch.pk)
     assert states(batch) == ["ready"] * 3
     assert set(Claim.objects.values_list("outcome", flat=True)) == {"released"}
-    entry = AuditEntry.objects.get(verb=tasks.FAILED)
+    entry = AuditEntry.objects.get(verb=FAILED)
     assert "overloaded" in entry.data["error"]
-    assert tasks._resting(batch, timezone.now())
-    assert not tasks._resting(batch, timezone.now() + timedelta(seconds=31))
     batch.expert.backend = "fair"
     batch.expert.save()
+    assert not querysets.unattended(timezone.now()).exists()
+    assert tasks.answer_batch(batch.pk) == 0
+    assert list(querysets.unattended(timezone.now() + timedelta(seconds=31))) == [batch]
+    Outage.objects.update(not_before=timezone.now())
     assert tasks.answer_batch(batch.pk) == 3
+    assert not Outage.objects.exists()
 
 
 def test_what_was_had_before_the_connection_broke_is_kept_and_only_the_rest_is_asked_again(domain):
@@ -81,7 +85,7 @@ def test_any_failure_leaves_the_items_claimable_and_says_why(backend, error, dom
         tasks.answer_batch(batch.pk)
     assert states(batch) == ["ready"] * 3
     assert not Feedback.objects.exists()
-    assert AuditEntry.objects.get(verb=tasks.FAILED).data["error"].startswith(error.__name__)
+    assert AuditEntry.objects.get(verb=FAILED).data["error"].startswith(error.__name__)
 
 
 def test_a_text_that_the_model_declines_is_unscored_and_takes_no_other_with_it(domain):

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import sys
+import time
 
 import pytest
 
+from grading import limits
 from grading.backends import load
 from grading.errors import ConfigurationError, GraderError, Retry, StillRunning
 from grading.graders import Grader
+from grading.limits import LocalMeter
 from grading.models.anthropic import AnthropicModel, Prefix, shared_prefix
-from grading.models.base import BatchHandle
+from grading.models.base import BatchHandle, repeatable
 from grading.models.scripted import ScriptedModel
 from grading.testing import ModelConformance, ask, generate
 from grading.types import Case, Message, Sampling, Usage
@@ -21,6 +25,7 @@ from tests.grading.servers.http import HANG_UP, SLOW, Reply
 
 KEY = "sk-test-secret"
 PATH = "/v1/messages"
+USED = {"input_tokens": 7, "output_tokens": 30, "cache_read_input_tokens": 900, "cache_creation_input_tokens": 5}
 RUBRIC = "Weigh the critique.\n" * 300  # 6,000 characters, 900 words
 
 
@@ -56,7 +61,46 @@ class TestMessageBatches(ModelConformance):
         return batch_model(server)
 
 
+class TestHowFast:
+    def test_requests_wait_for_their_turn_and_tokens_from_the_cache_do_not_count(self, server, monkeypatch):
+        meter = LocalMeter(window=0.5)
+        monkeypatch.setattr(limits, "_meter", meter)
+        made = model(server, requests_per_minute=3, tokens_per_minute=10**6)
+        began = time.monotonic()
+        generate(made, ask(RUBRIC + "a", RUBRIC + "b", RUBRIC + "c", RUBRIC + "d"), Sampling())
+        assert time.monotonic() - began > 0.5
+        assert len(server.bodies(PATH)) == 4
+
+    def test_what_really_was_used_is_counted(self, server, monkeypatch):
+        meter = LocalMeter()
+        monkeypatch.setattr(limits, "_meter", meter)
+        server.script = lambda params: {"usage": USED}
+        generate(model(server, tokens_per_minute=10**6, limit_name="mine"), ask("a", "b"), Sampling(max_tokens=1000))
+        assert meter._windows["mine"].tokens == 2 * (7 + 30 + 5)
+
+    def test_a_batch_is_one_request(self, server, monkeypatch):
+        meter = LocalMeter()
+        monkeypatch.setattr(limits, "_meter", meter)
+        generate(batch_model(server, requests_per_minute=3), ask(*"abcdef"), Sampling())
+        assert meter._windows[f"{server.url} claude-opus-5-5"].requests == 1
+
+
 class TestWhatIsSent:
+    def test_a_request_of_work_that_may_be_repeated_carries_the_same_key_each_time(self, server):
+        def keys(work):
+            server.seen.clear()
+            with repeatable(work):
+                generate(model(server), ask("a", "b"), Sampling(n=2))
+            return sorted(request.headers["idempotency-key"] for request in server.seen)
+
+        first = keys("batch 1")
+        assert len(set(first)) == 4
+        assert keys("batch 1") == first
+        assert not set(keys("batch 2")) & set(first)
+        server.seen.clear()
+        generate(model(server), ask("a"), Sampling())
+        assert "idempotency-key" not in server.seen[0].headers
+
     def test_it_thinks_as_it_sees_fit_and_is_told_how_hard_to_try(self, server):
         generate(model(server, effort="high"), ask("a"), Sampling(max_tokens=99))
         assert server.bodies(PATH) == [
@@ -327,6 +371,47 @@ class TestBatches:
         resume(batch_model(server), ask("a"), WriteThrough())
         assert written == [("msgbatch_0", [])]
 
+    def test_of_a_batch_that_a_worker_made_when_it_died_the_id_is_found(self, server):
+        class Dies(BatchHandle):
+            def changed(self):
+                states.append(json.loads(json.dumps(self.state)))
+
+        states: list[dict] = []
+        answers = resume(batch_model(server), ask("a", "b"), Dies())
+        assert [len(state["unsure"]) for state in states] == [1, 1, 0]  # announced, made, and known
+        for state in states:
+            again = BatchHandle()
+            again.load(state)
+            assert resume(batch_model(server), ask("a", "b"), again) == answers
+            assert (again.ids, again.unsure) == (["msgbatch_0"], [])
+        assert len(server.batches) == 1
+
+    def test_a_batch_that_was_announced_and_never_made_is_made(self, server):
+        handle = BatchHandle()
+        handle.announce("2026-11-25T12:00:00+00:00", 2)
+        assert len(resume(batch_model(server), ask("a", "b"), handle)) == 2
+        assert (handle.ids, handle.unsure, len(server.batches)) == (["msgbatch_0"], [], 1)
+
+    def test_where_nobody_can_say_whether_it_was_made_that_stays_open(self, server):
+        handle = BatchHandle()
+        server.loses_creation = True
+        server.after_creation = [error(500)]
+        with pytest.raises(GraderError, match="hung up"):
+            resume(batch_model(server), ask("a", "b"), handle)
+        assert (handle.ids, len(handle.unsure)) == ([], 1)
+        assert len(resume(batch_model(server), ask("a", "b"), handle)) == 2
+        assert len(server.batches) == 1
+
+    def test_one_who_does_not_wait_is_told_at_once(self, server):
+        server.looks = 5
+        handle = BatchHandle(patience=0.0)
+        with pytest.raises(StillRunning):
+            resume(batch_model(server, poll_seconds=600), ask("a"), handle)
+        server.faults = [error(529, retry_after="7")]
+        with pytest.raises(GraderError, match="529") as raised:
+            resume(batch_model(server, poll_seconds=600), ask("a"), handle)
+        assert raised.value.retry == Retry(True, 7.0)
+
     def test_a_batch_whose_creation_was_not_answered_is_found_and_not_paid_twice(self, server):
         server.loses_creation = True
         handle = BatchHandle()
@@ -347,6 +432,7 @@ class TestBatches:
         made.max_wait = 0
         with pytest.raises(StillRunning):
             resume(made, ask("a"), handle)
+        made.max_wait = None
         server.faults = [HANG_UP, error(500), error(529)]
         server.cut_results = 2
         assert len(resume(made, ask("a"), handle)) == 1

@@ -11,6 +11,7 @@ import pytest
 from grading.backends import load
 from grading.errors import ConfigurationError, GraderError
 from grading.graders import Grader
+from grading.models.base import repeatable
 from grading.models.openai import OpenAIModel
 from grading.testing import ModelConformance, ask, generate
 from grading.types import Case, Message, Sampling, Usage
@@ -55,6 +56,24 @@ class TestAServerThatIsToldWhatItCannotDo(ModelConformance):
 
 
 class TestWhatIsSent:
+    @pytest.mark.parametrize("ignores_n", [False, True])
+    def test_a_request_of_work_that_may_be_repeated_carries_the_same_key_each_time(self, server, ignores_n):
+        server.ignores_n = ignores_n
+
+        def keys(work):
+            server.seen.clear()
+            with repeatable(work):
+                generate(model(server, server="other"), ask("a", "b", "a"), Sampling(n=2))
+            return sorted(request.headers["idempotency-key"] for request in server.seen)
+
+        first = keys("batch 1")
+        assert len(set(first)) == len(first) == (6 if ignores_n else 3)
+        assert keys("batch 1") == first
+        assert not set(keys("batch 2")) & set(first)
+        server.seen.clear()
+        generate(model(server), ask("a"), Sampling())
+        assert "idempotency-key" not in server.seen[0].headers
+
     def test_all_samples_are_asked_for_at_once_with_seed_and_temperature(self, server):
         generate(model(server), ask("a", "b"), Sampling(0.7, 9, n=3))
         first, second = sorted(server.bodies(PATH), key=lambda sent: sent["messages"][0]["content"])

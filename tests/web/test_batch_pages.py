@@ -10,6 +10,7 @@ from django.utils import timezone
 from annotation import actions
 from annotation.errors import InvalidSelection, NothingToDo
 from annotation.models import AuditEntry, Batch, Claim, Feedback, Gold, Item
+from grading.errors import GraderError, Retry
 from tests.web import scenery
 
 
@@ -272,3 +273,14 @@ def test_a_batch_of_a_program_has_no_one_to_assign(scene, ada):
     page = ada.get(where(item)).content.decode()
     assert scene.program.name in page
     assert "Assign" not in page
+
+
+def test_it_says_when_an_expert_does_not_answer_and_what_is_at_its_provider(scene, batch, ada):
+    address = f"/batches/{batch.pk}/"
+    assert "has not answered" not in ada.get(address).content.decode()
+    now = timezone.now()
+    actions.expert_failed(batch, GraderError("529 overloaded", retry=Retry.after(600)), began=now, now=now)
+    actions.keep_provider_batches(batch, {"ids": ["msgbatch_1", "msgbatch_2"]})
+    page = ada.get(address).content.decode()
+    assert f"{batch.expert.name} has not answered since {now:%H:%M} UTC (529 overloaded); it is tried again at " in page
+    assert "Asked by 2 batches at the provider" in page

@@ -42,6 +42,7 @@ class ScriptedAnthropic(Server):
         self.fate: Any = None
         self.looks = self.not_found = 0
         self.loses_creation = self.archived = False
+        self.after_creation: list[Reply] = []  # faults that follow when a batch was made
         self.cut_results = 0  # how often results end in the middle
         self.batches: dict[str, Batch] = {}
         self.cache: set[str] = set()
@@ -101,6 +102,7 @@ class ScriptedAnthropic(Server):
         number = len(self.batches)
         batch = Batch(f"msgbatch_{number}", entries, [self.end(entry, number) for entry in entries], self.looks, self.not_found)
         self.batches[batch.id] = batch
+        self.faults += self.after_creation
         return Reply(hang_up=0) if self.loses_creation else Reply(body=self.state(batch))
 
     def end(self, entry: dict[str, Any], number: int) -> dict[str, Any]:
