@@ -20,7 +20,7 @@ class Asked:
     rollout: int
     slot: int
     control: str = ""
-    expert: int | None = None
+    expert: int = 0
 
 
 def plan(asked: Sequence[Asked], *, gold: Sequence[int], repeat_share: float, gold_share: float, rng: Random) -> list[Asked]:

@@ -83,7 +83,7 @@ def check(wishes: Wishes) -> tuple[Plan, dict[str, Any]]:
 def check_change(experiment: Experiment, plan: Plan, actor: Any) -> dict[str, str]:
     """What is wrong, by field, with an experiment's expert, strategy and budget as they are to be."""
     errors: dict[str, str] = {}
-    own = (experiment.name, experiment.title, experiment.domain, experiment.expert, "", {}, experiment.policy, experiment.proxy, experiment.seed)
+    own: tuple[Any, ...] = (experiment.name, experiment.title, experiment.domain, experiment.expert, "", {}, experiment.policy, experiment.proxy, experiment.seed)
     _expert(Wishes(*own, experiment.sample_budget, actor), plan, errors)
     if plan.strategy not in dict(STRATEGIES):
         errors["strategy"] = f"There is no selection strategy {plan.strategy!r}; there are {', '.join(dict(STRATEGIES))}."
