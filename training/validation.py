@@ -62,7 +62,7 @@ def check(wishes: Wishes) -> tuple[Plan, dict[str, Any]]:
     if wishes.proxy:
         _model("proxy", wishes.proxy, errors)
     if plan is not None:
-        _expert(wishes, plan, errors)
+        _expert(wishes.expert, wishes.owner, plan, errors)
         _prompts(wishes.domain, plan, errors)
     budget = _budget(wishes, plan, errors)
     if errors or plan is None:
@@ -83,8 +83,7 @@ def check(wishes: Wishes) -> tuple[Plan, dict[str, Any]]:
 def check_change(experiment: Experiment, plan: Plan, actor: Any) -> dict[str, str]:
     """What is wrong, by field, with an experiment's expert, strategy and budget as they are to be."""
     errors: dict[str, str] = {}
-    own: tuple[Any, ...] = (experiment.name, experiment.title, experiment.domain, experiment.expert, "", {}, experiment.policy, experiment.proxy, experiment.seed)
-    _expert(Wishes(*own, experiment.sample_budget, actor), plan, errors)
+    _expert(experiment.expert, actor, plan, errors)
     if plan.strategy not in dict(STRATEGIES):
         errors["strategy"] = f"There is no selection strategy {plan.strategy!r}; there are {', '.join(dict(STRATEGIES))}."
     elif plan.strategy == "max-variance" and plan.variance_grades < 2:
@@ -160,8 +159,7 @@ def _together(plan: Plan) -> dict[str, tuple[bool, str]]:
     }
 
 
-def _expert(wishes: Wishes, plan: Plan, errors: dict[str, str]) -> None:
-    expert = wishes.expert
+def _expert(expert: Expert | None, owner: Any, plan: Plan, errors: dict[str, str]) -> None:
     if expert is None:
         errors["expert"] = "Choose who gives the ground truth."
         return
@@ -172,7 +170,7 @@ def _expert(wishes: Wishes, plan: Plan, errors: dict[str, str]) -> None:
         return
     if not expert.active:
         errors["expert"] = f"{expert.name} is not active any more; choose another expert, or have an admin activate it."
-    elif not may_use(wishes.owner, expert):
+    elif not may_use(owner, expert):
         errors["expert"] = f"You may not use {expert.name}; choose another expert, or ask an admin."
     elif plan.protocol == "ceiling" and expert.kind not in Expert.ALONE:
         errors["expert"] = "RL on expert reward needs an expert that answers by itself: a language model or a program, not people."
