@@ -11,6 +11,7 @@ from itertools import groupby
 from typing import Any
 
 from celery import shared_task
+from django.conf import settings
 from django.utils import timezone
 
 from annotation import actions, experts, querysets, validation
@@ -18,6 +19,7 @@ from annotation.actions import audit
 from annotation.actions.batches import close_complete, start_answering
 from annotation.models import AuditEntry, Batch, Claim, Expert
 from grading.errors import GraderError, GraderRefused
+from grading.secrecy import clean, hiding, hush
 from grading.types import Case, Judge, Verdict
 
 logger = logging.getLogger(__name__)
@@ -67,11 +69,12 @@ def sweep() -> dict[str, int]:
 def answer(batch: Batch, judge: Judge) -> int:
     """Lease a chunk, have it judged, hand it in, until nothing waits. No transaction is open while the judge is at work."""
     answered = 0
+    hide = hiding(settings.EXPERTS, batch.expert.options, environment=False)
     with asyncio.Runner() as runner:  # one loop for all chunks: clients keep their connections
         while claims := actions.claim_next(expert=batch.expert, batch=batch, limit=CHUNK[Expert.Kind(batch.expert.kind)]):
             try:
                 verdicts, failure = _judge(runner, judge, batch, claims)
-                given = [(claim, verdict) for claim, verdict in zip(claims, verdicts, strict=True) if verdict is not None]
+                given = [(claim, clean(verdict, hide)) for claim, verdict in zip(claims, verdicts, strict=True) if verdict is not None]
                 if given:
                     actions.submit_many([_answer(claim, verdict) for claim, verdict in given])
                 if failure is not None:
@@ -132,6 +135,7 @@ def _answer(claim: Claim, verdict: Verdict) -> actions.Answer:
 
 
 def _note_failure(batch: Batch, exc: Exception, seconds: float) -> None:
+    hush(exc, hiding(settings.EXPERTS, batch.expert.options))  # whoever gets it next writes it down too
     until = timezone.now() + timedelta(seconds=seconds)
     logger.warning("%s could not answer batch %s: %s", batch.expert.alias, batch.pk, exc)
     audit.record(None, FAILED, batch, error=f"{type(exc).__name__}: {exc}", not_before=until.isoformat(), experiment=batch.experiment)

@@ -11,6 +11,7 @@ from annotation import actions as annotation
 from annotation import experts, querysets, select
 from annotation.models import AuditEntry, Batch, Expert, Feedback, Prompt, ProxyGrade, Rollout
 from annotation.tasks import FAILED
+from grading.secrecy import without_secrets
 from training import protocol
 from training.choices import derive_seed
 from training.errors import StageFailed
@@ -134,7 +135,7 @@ def reward_batch(experiment: Experiment, stage: protocol.Train) -> Batch:
 def judge(experiment: Experiment) -> dict[str, Any]:
     """The expert as what a reward process loads. Raises `StageFailed` where a secret would end up in the job's folder."""
     config = experts.judge_config(experiment.expert)
-    if experts.without_secrets(config["options"]) != config["options"]:
+    if without_secrets(config["options"]) != config["options"]:
         raise StageFailed(
             f"The options of {experiment.expert.name} in settings.EXPERTS hold a secret, and a training job would write it into its folder.",
             "Give it in an environment variable instead, then resume.",

@@ -29,6 +29,7 @@ from grading.models.base import (
     Secret,
     ask,
     check,
+    check_address,
     check_options,
     encodable,
     seconds,
@@ -96,6 +97,8 @@ class AnthropicModel:
         for name, value, allowed in (("effort", effort, EFFORTS), ("thinking", thinking, THINKING), ("cache", cache, CACHES)):
             if value is not None and value not in allowed:
                 raise ConfigurationError(f"{name} must be one of {', '.join(allowed)}, or None, not {value!r}")
+        if base_url is not None:
+            check_address(base_url)
         if not 1 <= batch_size <= 100_000 or poll_seconds < 0 or resubmissions < 0 or missed_polls < 0:
             raise ConfigurationError("batch_size must be 1 to 100,000, and poll_seconds, resubmissions and missed_polls 0 or more")
         if max_wait is not None and (not batch or max_wait < 0):
@@ -129,6 +132,7 @@ class AnthropicModel:
         async with sdk.AsyncAnthropic(
             api_key=self.secret.value, base_url=self.base_url, timeout=self.timeout, max_retries=self.max_retries, middleware=[_impatient]
         ) as client:
+            check_address(str(client.base_url))  # where none was given it comes from the environment
             server = Server(sdk, client, self.secret)
             if self.batch:
                 return await Batches(self, server, batches or BatchHandle()).generate(requests, sampling, seed, shared)
@@ -311,7 +315,7 @@ class Batches:
         batches = self.server.client.with_options(max_retries=0).messages.batches
         began = datetime.now(UTC) - CLOCKS
         try:
-            made = [await self.server.ask(batches.create(requests=entries))]
+            made = [_batch(await self.server.ask(batches.create(requests=entries)), self.server)]
         except GraderError as exc:
             # It may have been made all the same. A stranger that looks like it costs a wait, and asking twice costs twice.
             made = [
@@ -327,7 +331,8 @@ class Batches:
 
     async def _recent(self, otherwise: GraderError) -> list[Any]:
         try:
-            return list((await self.server.ask(self.server.client.messages.batches.list(limit=100))).data)
+            listed = await self.server.ask(self.server.client.messages.batches.list(limit=100))
+            return [_batch(batch, self.server) for batch in getattr(listed, "data", None) or []]
         except (GraderError, ConfigurationError):
             raise otherwise from None
 
@@ -350,7 +355,7 @@ class Batches:
         missed = 0
         while True:
             try:
-                batch = await self.server.ask(self.server.client.messages.batches.retrieve(batch_id))
+                batch = _batch(await self.server.ask(self.server.client.messages.batches.retrieve(batch_id)), self.server)
             except (GraderError, NotThere) as exc:
                 missed += 1
                 if missed > self.model.missed_polls:
@@ -402,6 +407,13 @@ def _gone(exc: GraderError | NotThere, batch_id: str) -> GraderError | Configura
     if isinstance(exc, GraderError):
         return exc
     return ConfigurationError(f"the batch {batch_id} is not there: made with another key, or too old; forget its id to ask again ({exc})")
+
+
+def _batch(answer: Any, server: Server) -> Any:
+    """The batch that was answered. The client takes any JSON for one."""
+    if not (getattr(answer, "id", None) and getattr(answer, "processing_status", None) and getattr(answer, "request_counts", None)):
+        raise GraderError(f"{server.name} answered without a batch", retry=Retry.after(WAIT))
+    return answer
 
 
 def _total(batch: Any) -> int:
