@@ -10,8 +10,8 @@ from django.http import HttpRequest
 from rest_framework.authtoken.models import TokenProxy
 
 from annotation.actions import audit
-from annotation.experts import without_secrets
 from annotation.models import AuditEntry, Batch, Claim, Domain, Draft, Expert, Feedback, Gold, Item, Prompt, ProxyGrade, Rollout, Span
+from grading.secrecy import without_secrets
 
 
 class ReadOnly:

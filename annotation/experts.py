@@ -5,7 +5,6 @@ EXPERTS = {"pocket": {"BACKEND": "training.pocket.expert.PocketExpert", "OPTIONS
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from django.conf import settings
@@ -13,9 +12,8 @@ from django.conf import settings
 from annotation.models import Expert
 from grading import backends
 from grading.errors import ConfigurationError
+from grading.secrecy import without_secrets
 from grading.types import Judge
-
-SECRET = re.compile(r"(^|_)(key|secret|token|password|credentials?|authorization)$", re.IGNORECASE)
 
 
 def judge_config(expert: Expert) -> dict[str, Any]:
@@ -53,12 +51,3 @@ def snapshot(expert: Expert) -> dict[str, Any]:
 def _entry(expert: Expert) -> dict[str, Any] | None:
     entries: dict[str, dict[str, Any]] = settings.EXPERTS
     return entries.get(expert.backend)
-
-
-def without_secrets(value: Any) -> Any:
-    """`value` without the dict entries whose key names a secret, at any depth."""
-    if isinstance(value, dict):
-        return {key: without_secrets(item) for key, item in value.items() if not SECRET.search(str(key))}
-    if isinstance(value, list | tuple):
-        return [without_secrets(item) for item in value]
-    return value

@@ -11,6 +11,7 @@ from itertools import groupby
 from typing import Any
 
 from celery import shared_task
+from django.conf import settings
 from django.utils import timezone
 
 from annotation import actions, costs, experts, provider, querysets, validation
@@ -21,6 +22,7 @@ from annotation.models import Batch, Claim, Expert, Price
 from annotation.routing import seen_by
 from grading.errors import GraderError, GraderRefused, StillRunning
 from grading.models.base import BatchHandle, derive_seed, repeatable
+from grading.secrecy import clean, hiding
 from grading.types import Case, Judge, Verdict
 
 logger = logging.getLogger(__name__)
@@ -135,7 +137,8 @@ def _take(batch: Batch, handle: provider.Kept | None, first: int, most: Most) ->
 def _answer_all(runner: asyncio.Runner, judge: Judge, batch: Batch, claims: Sequence[Claim], handle: BatchHandle | None) -> None:
     """Have them judged, and hand in what came. Raises what kept the others from being judged."""
     verdicts, failure = _judge(runner, judge, batch, claims, handle)
-    given = [_answer(claim, verdict, handle is not None) for claim, verdict in zip(claims, verdicts, strict=True) if verdict is not None]
+    hide = hiding(settings.EXPERTS, batch.expert.options, environment=False)
+    given = [_answer(claim, clean(verdict, hide), handle is not None) for claim, verdict in zip(claims, verdicts, strict=True) if verdict is not None]
     for start in range(0, len(given), SUBMITTED_AT_ONCE):
         actions.submit_many(given[start : start + SUBMITTED_AT_ONCE])
     if given:

@@ -198,6 +198,8 @@ STORAGES = {
     },
 }
 
+DEFAULT_EXCEPTION_REPORTER = "config.reports.Reporter"
+
 # Words ---------------------------------------------------------------------------------------------------------------------
 
 LANGUAGE_CODE = "en"
@@ -207,7 +209,7 @@ USE_TZ = True
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"plain": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
+    "formatters": {"plain": {"class": "config.reports.Formatter", "format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
     "root": {"handlers": ["console"], "level": env.text("TOUCHSTONE_LOG_LEVEL", "INFO").upper()},
     "loggers": {"django": {"propagate": True, "handlers": []}},

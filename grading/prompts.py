@@ -6,12 +6,16 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from grading.errors import ConfigurationError
 from grading.tags import blocks, neutralise, unclosed
 from grading.types import Case, TraceFormat
 
 _GRADING = re.compile(r"\{(INSTRUCTIONS|CONTENT)\}")
+_OWN_TAG = re.compile(r"<\s*/?\s*([^\W\d][\w.:-]*)")
+_AROUND = re.compile(r"([^\n]*)\s*\{(?:INSTRUCTIONS|CONTENT)\}(?=\s*([^\n]*))")
+_RULE = re.compile(r"([^\w\s<>{}])\1{2,}")
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -29,17 +33,31 @@ class GradingPrompt:
             raise ConfigurationError("the grading prompt has no {CONTENT}: put it where the text to judge belongs")
 
     def render(self, case: Case, fmt: TraceFormat) -> str:
-        """The prompt for one case.
+        """The prompt for one case, whose text can neither bring its own verdict along nor end the part of the prompt that it stands in.
 
-        The tags of `fmt` in the case are neutralised, so that a text cannot bring its own verdict along. Placeholders in the case stay as they are.
+        Neutralised in the case are the tags of `fmt`, all tags that the prompt itself has (`<story>{CONTENT}</story>`), marks of turns, and rules
+        like the ``` or --- that the prompt has beside the placeholder, which are spaced out. Placeholders in the case stay as they are.
         """
-        values = {"INSTRUCTIONS": neutralise(case.instructions, fmt.tags), "CONTENT": neutralise(case.content, fmt.tags)}
+        tags, rules = _fences(self.text)
+
+        def plain(text: str) -> str:
+            return rules.sub(lambda match: " ".join(match[0]), neutralise(text, (*fmt.tags, *tags)))
+
+        values = {"INSTRUCTIONS": plain(case.instructions), "CONTENT": plain(case.content)}
         return _GRADING.sub(lambda match: values[match[1]], self.text)
 
     @property
     def digest(self) -> str:
         """SHA-256 of the text in UTF-8, as 64 hexadecimal digits."""
         return hashlib.sha256(self.text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+@lru_cache(maxsize=256)
+def _fences(prompt: str) -> tuple[tuple[str, ...], re.Pattern[str]]:
+    """What marks off the case in a prompt: the names of its tags, and its rules of three or more equal signs next to a placeholder."""
+    beside = "\n".join(line for around in _AROUND.findall(prompt) for line in around)
+    signs = sorted({match[1] for match in _RULE.finditer(beside)})
+    return tuple(dict.fromkeys(_OWN_TAG.findall(prompt))), re.compile("|".join(re.escape(sign) + "{3,}" for sign in signs) or r"(?!)")
 
 
 def fill(template: str, variables: Mapping[str, object]) -> str:

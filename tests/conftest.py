@@ -9,6 +9,8 @@ import pytest
 import redis
 from django.conf import settings
 
+collect_ignore = ["third_party"]  # packages of their own, which are tested as they are installed
+
 
 @pytest.fixture(autouse=True)
 def jobs_dir(settings, tmp_path: Path) -> Path:

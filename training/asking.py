@@ -10,6 +10,7 @@ from typing import Any
 from annotation import actions as annotation
 from annotation import experts, outages, provider, querysets, select
 from annotation.models import Batch, Expert, Feedback, Prompt, ProxyGrade, Rollout
+from grading.secrecy import without_secrets
 from training import protocol
 from training.choices import derive_seed
 from training.errors import StageFailed
@@ -132,7 +133,7 @@ def reward_batch(experiment: Experiment, stage: protocol.Train) -> Batch:
 def judge(experiment: Experiment) -> dict[str, Any]:
     """The expert as what a reward process loads. Raises `StageFailed` where a secret would end up in the job's folder."""
     config = experts.judge_config(experiment.expert)
-    if experts.without_secrets(config["options"]) != config["options"]:
+    if without_secrets(config["options"]) != config["options"]:
         raise StageFailed(
             f"The options of {experiment.expert.name} in settings.EXPERTS hold a secret, and a training job would write it into its folder.",
             "Give it in an environment variable instead, then resume.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from datetime import datetime, timedelta
 
+from django.conf import settings
 from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
@@ -14,6 +15,7 @@ from annotation.actions import audit
 from annotation.models import Batch, Outage
 from annotation.text import storable
 from grading.errors import GraderError
+from grading.secrecy import hiding, hush
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +49,7 @@ def expert_failed(batch: Batch, exc: Exception, *, began: datetime, now: datetim
     With all its batches where trying again helps, else with this one alone. What failed beside something else at the same time counts once.
     """
     now = now or timezone.now()
+    hush(exc, hiding(settings.EXPERTS, batch.expert.options))  # whoever gets it next writes it down too
     passing = isinstance(exc, GraderError) and exc.retry.allowed
     error = storable(str(exc) if passing else f"{type(exc).__name__}: {exc}")
     with transaction.atomic():

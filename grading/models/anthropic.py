@@ -30,6 +30,7 @@ from grading.models.base import (
     Secret,
     ask,
     check,
+    check_address,
     check_options,
     encodable,
     idempotency,
@@ -108,6 +109,8 @@ class AnthropicModel:
         for name, value, allowed in (("effort", effort, EFFORTS), ("thinking", thinking, THINKING), ("cache", cache, CACHES)):
             if value is not None and value not in allowed:
                 raise ConfigurationError(f"{name} must be one of {', '.join(allowed)}, or None, not {value!r}")
+        if base_url is not None:
+            check_address(base_url)
         if not 1 <= batch_size <= 100_000 or poll_seconds < 0 or resubmissions < 0 or missed_polls < 0:
             raise ConfigurationError("batch_size must be 1 to 100,000, and poll_seconds, resubmissions and missed_polls 0 or more")
         if max_wait is not None and (not batch or max_wait < 0):
@@ -147,6 +150,7 @@ class AnthropicModel:
             middleware=[_impatient],
             http_client=paced(sdk, self.limiter),
         ) as client:
+            check_address(str(client.base_url))  # where none was given it comes from the environment
             server = Server(sdk, client, self.secret)
             if self.batch:
                 return await Batches(self, server, batches or BatchHandle()).generate(requests, sampling, seed, shared)
@@ -341,7 +345,7 @@ class Batches:
         self.handle.announce(began, len(entries))
         headers = idempotency(entries, len(self.handle.ids))  # what has expired is asked again by another batch
         try:
-            made = [(await self.server.ask(batches.create(requests=entries, extra_headers=headers))).id]
+            made = [_batch(await self.server.ask(batches.create(requests=entries, extra_headers=headers)), self.server).id]
         except GraderError as exc:
             made = await self._like(began, len(entries), exc)  # it may have been made all the same
             if not made:
@@ -366,7 +370,8 @@ class Batches:
     async def _like(self, began: str, requests: int, otherwise: GraderError | None = None) -> list[str]:
         """Ids of batches of so many requests that were made since and are unknown. A stranger among them costs a wait, asking twice costs twice."""
         try:
-            recent = (await self.server.ask(self.server.client.messages.batches.list(limit=100))).data
+            listed = await self.server.ask(self.server.client.messages.batches.list(limit=100))
+            recent = [_batch(batch, self.server) for batch in getattr(listed, "data", None) or []]
         except (GraderError, ConfigurationError) as exc:
             raise otherwise or exc from None
         known, since = self.handle.ids, datetime.fromisoformat(began)
@@ -391,7 +396,7 @@ class Batches:
         missed = 0
         while True:
             try:
-                batch = await self.server.ask(self.server.client.messages.batches.retrieve(batch_id))
+                batch = _batch(await self.server.ask(self.server.client.messages.batches.retrieve(batch_id)), self.server)
             except (GraderError, NotThere) as exc:
                 missed += 1
                 late = isinstance(exc, GraderError) and asyncio.get_running_loop().time() >= self.deadline
@@ -444,6 +449,13 @@ def _gone(exc: GraderError | NotThere, batch_id: str) -> GraderError | Configura
     if isinstance(exc, GraderError):
         return exc
     return ConfigurationError(f"the batch {batch_id} is not there: made with another key, or too old; forget its id to ask again ({exc})")
+
+
+def _batch(answer: Any, server: Server) -> Any:
+    """The batch that was answered. The client takes any JSON for one."""
+    if not (getattr(answer, "id", None) and getattr(answer, "processing_status", None) and getattr(answer, "request_counts", None)):
+        raise GraderError(f"{server.name} answered without a batch", retry=Retry.after(WAIT))
+    return answer
 
 
 def _total(batch: Any) -> int:

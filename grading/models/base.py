@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,9 +16,11 @@ from itertools import groupby
 from json import JSONDecodeError
 from time import time
 from typing import Any, Protocol, TypeVar
+from urllib.parse import urlsplit
 
 from grading.errors import ConfigurationError, GraderError, Retry
 from grading.limits import Limiter
+from grading.secrecy import SHOWN, VARIABLE
 from grading.types import Completion, Message, Sampling
 
 N = "n"  # `Sampling.n` may be more than 1
@@ -42,7 +43,6 @@ TOO_LONG = ("context_length_exceeded", "maximum context length", "prompt is too 
 GIVE_UP = 8  # requests that a server refused, with none that it took, until no more are sent
 T = TypeVar("T")
 _work: ContextVar[str] = ContextVar("work", default="")
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 class LanguageModel(Protocol):
@@ -215,20 +215,26 @@ class Secret:
 
     @classmethod
     def read(cls, variable: str) -> Secret:
-        """The value of an environment variable. Raises `ConfigurationError` where it is not set, without repeating what is no variable's name."""
-        if not isinstance(variable, str) or not _VARIABLE.fullmatch(variable):
+        """The value of an environment variable.
+
+        Raises `ConfigurationError` where it is not set or holds no key, without repeating what may be the key itself.
+        """
+        if not isinstance(variable, str) or not VARIABLE.fullmatch(variable):
             raise ConfigurationError("api_key_env must be the name of an environment variable, and never the key itself")
         value = os.environ.get(variable, "").strip()
+        named = variable if variable.isupper() else "that api_key_env names"  # some keys look like names
         if not value:
-            raise ConfigurationError(f"the environment variable {variable} is not set: put the API key there")
+            raise ConfigurationError(f"the environment variable {named} is not set: put the API key there")
+        if not value.isascii() or not value.isprintable() or " " in value:  # it would fail as a header, in words that quote it
+            raise ConfigurationError(f"the environment variable {named} holds no key: there are blanks, line breaks or other signs in it")
         return cls(value)
 
     def __repr__(self) -> str:
-        return "Secret(***)"
+        return f"Secret({SHOWN})"
 
     def hide(self, text: str) -> str:
         """`text` without the secret: servers quote the keys that they do not know."""
-        return text.replace(self.value, "***") if self.value else text
+        return text.replace(self.value, SHOWN) if self.value else text
 
 
 class Rejected(ConfigurationError):
@@ -339,6 +345,13 @@ def check_options(*, max_concurrency: int, timeout: float, max_retries: int) -> 
         raise ConfigurationError(f"max_concurrency of 1 or more, timeout above 0 seconds and max_retries of 0 or more are needed, not {given}")
 
 
+def check_address(base_url: str) -> None:
+    """Raise `ConfigurationError` for what is no plain address of a server. It is shown in errors and kept with verdicts, so it holds no secret."""
+    parts = urlsplit(base_url)
+    if parts.scheme not in ("http", "https") or "@" in parts.netloc or parts.query or parts.fragment:
+        raise ConfigurationError("base_url must be an http or https address without user, password and query, such as http://127.0.0.1:8000/v1")
+
+
 def encodable(text: str) -> str:
     """`text` as it can be sent: half a character (a lone surrogate) becomes a question mark."""
     return text.encode("utf-8", "replace").decode("utf-8")
@@ -351,17 +364,19 @@ async def ask(call: Awaitable[T], sdk: Any, server: str, secret: Secret) -> T:
     timeouts, dropped connections, and what is no answer at all. `Rejected`: 400, 413, 422. `ConfigurationError`: other statuses, and 429 for
     want of money.
     """
+    # Ours are raised outside of the handlers: within, they would carry the client's own along, with the request and its key.
     try:
         return await call
     except sdk.APIStatusError as exc:
-        said, kinds = _said(exc)
-        raise status_error(exc.status_code, said, kinds, server, secret, exc.response.headers.get("retry-after", "")) from None
+        said, kinds = _said(exc, secret)
+        failure = status_error(exc.status_code, said, kinds, server, secret, exc.response.headers.get("retry-after", ""))
     except sdk.APITimeoutError:
-        raise GraderError(f"{server} did not answer in time", retry=Retry.after(WAIT)) from None
+        failure = GraderError(f"{server} did not answer in time", retry=Retry.after(WAIT))
     except sdk.APIConnectionError:
-        raise GraderError(f"{server} could not be reached, or hung up", retry=Retry.after(WAIT)) from None
-    except (sdk.APIError, JSONDecodeError) as exc:
-        raise GraderError(f"{server} answered what is no answer: {type(exc).__name__}", retry=Retry.after(WAIT)) from None
+        failure = GraderError(f"{server} could not be reached, or hung up", retry=Retry.after(WAIT))
+    except (sdk.APIError, JSONDecodeError, AttributeError) as exc:  # the last: the clients take it for granted that JSON is an object
+        failure = GraderError(f"{server} answered what is no answer: {type(exc).__name__}", retry=Retry.after(WAIT))
+    raise failure
 
 
 def status_error(
@@ -383,12 +398,12 @@ def _fault_of_text(said: str, kinds: Collection[str]) -> str:
     return f"too long for the model: {said}" if any(mark in said.lower() or mark in kinds for mark in TOO_LONG) else ""
 
 
-def _said(exc: Any) -> tuple[str, list[str]]:
-    """The server's message, and the names it gives the error."""
+def _said(exc: Any, secret: Secret) -> tuple[str, list[str]]:
+    """The server's message, without the secret, and the names it gives the error."""
     inner = exc.body.get("error", exc.body) if isinstance(exc.body, dict) else exc.body
     if not isinstance(inner, dict):
-        return str(inner or type(exc).__name__), []
-    return str(inner.get("message") or type(exc).__name__), [str(inner.get("code")), str(inner.get("type"))]
+        return secret.hide(str(inner or type(exc).__name__)), []
+    return secret.hide(str(inner.get("message") or type(exc).__name__)), [str(inner.get("code")), str(inner.get("type"))]
 
 
 def seconds(retry_after: str, otherwise: float) -> float:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
-from urllib.parse import urlsplit
 
 from grading.errors import ConfigurationError, GraderError, Retry
 from grading.limits import Limiter
@@ -22,6 +21,7 @@ from grading.models.base import (
     Secret,
     ask,
     check,
+    check_address,
     check_options,
     derive_seed,
     encodable,
@@ -80,8 +80,7 @@ class OpenAIModel:
         tokens_per_minute: int | None = None,
         limit_name: str | None = None,
     ) -> None:
-        if urlsplit(base_url).scheme not in ("http", "https") or "@" in urlsplit(base_url).netloc:
-            raise ConfigurationError("base_url must be an http or https address without user and password, such as http://127.0.0.1:8000/v1")
+        check_address(base_url)
         if server not in SERVERS:
             raise ConfigurationError(f"server must be one of {', '.join(SERVERS)}, not {server!r}")
         if unknown := set(capabilities or ()) - (CAPABILITIES - {"batch"}):

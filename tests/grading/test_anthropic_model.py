@@ -295,10 +295,23 @@ class TestWhatGoesWrong:
             generate(wrong, ask("a"), Sampling())
         shown = [caplog.text, str(raised.value), repr(raised.value), repr(wrong), repr(vars(wrong))]
         assert not any("sk-wrong-0815" in text for text in shown)
-        assert raised.value.__suppress_context__
+        assert raised.value.__context__ is None
 
 
 class TestBatches:
+    @pytest.mark.parametrize("answer", [{"echo": "hm"}, "hm", [], 7, None])
+    def test_an_answer_that_is_no_batch_is_no_answer(self, server, answer):
+        server.faults = [Reply(200, answer)] * 2  # to the making, and to the look for what was made
+        with pytest.raises(GraderError, match=r"answered (without a batch|what is no answer)") as raised:
+            generate(batch_model(server), ask("a"), Sampling())
+        assert raised.value.retry.allowed
+        server.looks = 2
+        handle = BatchHandle()
+        server.script = lambda params: server.faults.append(Reply(200, answer)) or {}  # to the first look at it
+        ((completion,),) = asyncio.run(batch_model(server, missed_polls=2).generate(ask("a"), Sampling(), seed=1, batches=handle))
+        assert completion.finished
+        assert len(handle.ids) == 1
+
     def test_results_are_matched_whatever_their_order_and_however_many_batches(self, server):
         server.looks, server.not_found = 3, 2
         server.script = lambda params: {"content": [{"type": "text", "text": params["messages"][0]["content"]}], "stop_reason": "end_turn"}

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from grading.errors import ConfigurationError, GraderError
+from grading.secrecy import hiding, hush
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 # safetensors and torch.save report a full disk as text only, and torch.save not even by name
@@ -31,7 +32,14 @@ class JobError(Exception):
 
 
 def explain(exc: BaseException, folder: Path) -> tuple[str, str]:
-    """What happened and what to do, for any exception that ended the job in `folder`."""
+    """What happened and what to do, for any exception that ended the job in `folder`. Keys go out of its words: they end up in files and on pages."""
+    hide = hiding()
+    hush(exc, hide)
+    error, advice = _explain(exc, folder)
+    return hide(error), advice
+
+
+def _explain(exc: BaseException, folder: Path) -> tuple[str, str]:
     again = "Then run the job again: it goes on from its last checkpoint."
     if isinstance(exc, JobError):
         return exc.error, exc.advice

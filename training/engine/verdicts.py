@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from grading.backends import load
+from grading.secrecy import clean, hiding
 from grading.types import Case, Judge, Verdict
 
 
@@ -15,6 +16,7 @@ class Bench:
 
     def __init__(self, config: dict[str, Any]) -> None:
         self.judge: Judge = load(config)
+        self.hide = hiding(config, environment=False)
         self.runner = asyncio.Runner()
 
     def grade(self, cases: Sequence[Case], seed: int) -> list[Verdict]:
@@ -22,7 +24,7 @@ class Bench:
         verdicts = self.runner.run(self.judge.grade(cases, seed=seed)) if cases else []
         if len(verdicts) != len(cases):
             raise ValueError(f"{type(self.judge).__name__} gave {len(verdicts)} verdicts on {len(cases)} cases")
-        return verdicts
+        return [clean(verdict, self.hide) for verdict in verdicts]
 
 
 def as_line(verdict: Verdict) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""A copy editor who judges texts, as an expert for Touchstone."""
