@@ -9,9 +9,27 @@ from django.contrib import admin
 from django.http import HttpRequest
 from rest_framework.authtoken.models import TokenProxy
 
+from annotation import actions
 from annotation.actions import audit
-from annotation.models import AuditEntry, Batch, Claim, Domain, Draft, Expert, Feedback, Gold, Item, Prompt, ProxyGrade, Rollout, Span
-from grading.secrecy import without_secrets
+from annotation.forms import ExpertForm
+from annotation.models import (
+    AuditEntry,
+    Batch,
+    Budget,
+    Charge,
+    Claim,
+    Domain,
+    Draft,
+    Expert,
+    Feedback,
+    Gold,
+    Item,
+    Price,
+    Prompt,
+    ProxyGrade,
+    Rollout,
+    Span,
+)
 
 
 class ReadOnly:
@@ -47,26 +65,18 @@ class DomainAdmin(admin.ModelAdmin):
         audit.record(request.user, "edited" if change else "made", obj, before=before)
 
 
-class ExpertForm(forms.ModelForm):
-    class Meta:
-        model = Expert
-        fields = ["alias", "name", "kind", "backend", "options", "members", "active"]
-
-    def clean_options(self) -> dict[str, Any]:
-        options = self.cleaned_data["options"] or {}
-        if not isinstance(options, dict):
-            raise forms.ValidationError('Options are an object such as {"noise": false}.')
-        if without_secrets(options) != options:
-            raise forms.ValidationError("Options are kept with every verdict: put keys, tokens and passwords into the settings instead.")
-        return options
-
-
 @admin.register(Expert)
 class ExpertAdmin(admin.ModelAdmin):
     form = ExpertForm
     list_display = ["name", "alias", "kind", "backend", "active"]
     list_filter = ["kind", "active"]
-    filter_horizontal = ["members"]
+    filter_horizontal = ["members", "users"]
+
+    def save_model(self, request: HttpRequest, obj: Expert, form: forms.ModelForm, change: bool) -> None:
+        actions.save_expert(obj, members=form.cleaned_data["members"], users=form.cleaned_data["users"], actor=request.user)
+
+    def save_related(self, *args: Any) -> None:
+        """Members and users are saved with the expert, so that the audit log has all of it."""
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False  # an expert who is asked no more is made inactive; the verdicts keep their author
@@ -136,6 +146,25 @@ class FeedbackAdmin(ReadOnlyAdmin):
 class GoldAdmin(ReadOnlyAdmin):
     list_display = ["rollout_id", "score", "note", "created"]
     search_fields = ["note"]
+
+
+@admin.register(Price)
+class PriceAdmin(ReadOnlyAdmin):
+    list_display = ["name", "since", "input", "output", "per_verdict", "per_minute"]
+    search_fields = ["name"]
+
+
+@admin.register(Budget)
+class BudgetAdmin(ReadOnlyAdmin):
+    list_display = ["scope", "unit", "limit", "spent", "hard", "created", "ended"]
+    list_select_related = ["expert", "user"]
+
+
+@admin.register(Charge)
+class ChargeAdmin(ReadOnlyAdmin):
+    list_display = ["id", "feedback_id", "expert", "user", "experiment", "purpose", "samples", "money", "tokens", "minutes", "price", "at"]
+    list_filter = ["expert", "purpose"]
+    list_select_related = ["expert", "user", "price"]
 
 
 @admin.register(AuditEntry)

@@ -10,11 +10,11 @@ from itertools import pairwise
 from statistics import fmean
 from typing import Any
 
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, F, Q, QuerySet
 from django.utils import timezone
 
 from annotation import querysets, roles
-from annotation.models import Batch, Claim, Domain, Draft, Expert, Feedback, Item, ProxyGrade, Span
+from annotation.models import Batch, Budget, Claim, Domain, Draft, Expert, Feedback, Item, ProxyGrade, Span
 
 # Said to people who do not know what a proxy is; no step and no model, so that the verdict stays blind.
 PURPOSES = {
@@ -142,6 +142,12 @@ def queue(user: Any) -> list[Row]:
     waiting = querysets.batches_for(user=user).select_related("domain")
     rows = describe(user, waiting)
     return sorted(rows, key=lambda row: (row.open_token is None, row.left == 0))
+
+
+def reached(user: Any) -> list[Budget]:
+    """This person's own limits of which nothing is left, or too little for one more verdict."""
+    gone = Q(spent__gte=F("limit")) | Q(short__isnull=False)
+    return list(Budget.objects.filter(gone, user=user, ended=None, hard=True).select_related("expert"))
 
 
 def describe(user: Any, batches: Iterable[Batch]) -> list[Row]:

@@ -52,6 +52,14 @@ class InvalidBudget(AnnotationError):
         self.errors = errors
 
 
+class InvalidExpert(AnnotationError):
+    """An expert that could not be asked as it is set up. `errors` maps a field's name to what to do about it."""
+
+    def __init__(self, errors: dict[str, str]) -> None:
+        super().__init__(" ".join(errors.values()))
+        self.errors = errors
+
+
 class InvalidSelection(AnnotationError):
     """Rollouts, rows or feedback that cannot enter a batch or the tables as they are; the message names them."""
 

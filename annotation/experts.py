@@ -5,10 +5,13 @@ EXPERTS = {"pocket": {"BACKEND": "training.pocket.expert.PocketExpert", "OPTIONS
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.conf import settings
 
+from annotation import routing
+from annotation.errors import InvalidSelection
 from annotation.models import Expert
 from grading import backends
 from grading.errors import ConfigurationError
@@ -46,6 +49,43 @@ def snapshot(expert: Expert) -> dict[str, Any]:
     entry = _entry(expert) or {}
     options = without_secrets({**entry.get("OPTIONS", {}), **expert.options})
     return {"kind": expert.kind, "name": expert.backend, "backend": entry.get("BACKEND", ""), "options": options}
+
+
+ADDRESSES = ("new", "quality")  # of pages that are no expert's
+
+
+def problems(wished: Mapping[str, Any], before: Expert | None) -> dict[str, str]:
+    """What keeps `wished` (alias, kind, backend, options) from being an expert, by field; {} where nothing does. `before` is the one it changes."""
+    kind, backend, options = wished["kind"], wished["backend"], wished["options"]
+    errors = {}
+    if before is None and wished["alias"] in ADDRESSES:
+        errors["alias"] = "That is the address of another page: choose another alias."
+    elif before is not None and before.alias != wished["alias"]:
+        errors["alias"] = "Rules and experiments name it by its alias, so that stays as it is."
+    if before is not None and before.kind != kind and before.asked_in.exists():
+        errors["kind"] = "It has been asked already, and its verdicts are those of its kind. Make another expert."
+    if kind in Expert.ALONE and backend not in settings.EXPERTS:
+        errors["backend"] = f"Choose who answers: one of settings.EXPERTS ({', '.join(sorted(settings.EXPERTS)) or 'none there yet'})."
+    elif kind not in Expert.ALONE and backend:
+        errors["backend"] = "Only a program or a language model has a backend; leave it empty."
+    if wrong := _options_problem(kind, options):
+        errors["options"] = wrong
+    return errors
+
+
+def _options_problem(kind: str, options: Any) -> str:
+    if not isinstance(options, dict):
+        return 'Options are an object such as {"noise": false}.'
+    if without_secrets(options) != options:
+        return "Options are kept with every verdict: put keys, tokens and passwords into the settings instead."
+    if kind == Expert.Kind.HUMAN and options:
+        return "People have no options."
+    if kind == Expert.Kind.MIXED:
+        try:
+            routing.read(options)
+        except InvalidSelection as exc:
+            return str(exc)
+    return ""
 
 
 def _entry(expert: Expert) -> dict[str, Any] | None:

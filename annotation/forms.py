@@ -1,15 +1,22 @@
-"""What reviewers fill in. The words are kept as typed; whether they make a verdict is decided by `annotation.actions`."""
+"""What reviewers and admins fill in. The words are kept as typed; whether they make a verdict is decided by `annotation.actions`."""
 
 from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django import forms
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.utils import timezone
 
 from annotation.actions import Passage
-from annotation.models import Claim, Domain
+from annotation.actions.prices import AMOUNTS
+from annotation.experts import problems
+from annotation.models import Budget, Claim, Domain, Expert, Price
+from annotation.quality import FEWEST_REPEATS
 
 MOST_SPANS = 500
 
@@ -60,6 +67,171 @@ class DeclineForm(forms.Form):
 
     reason = forms.ChoiceField(choices=Claim.Decline.choices, widget=forms.RadioSelect, required=False)
     words = forms.CharField(required=False, max_length=300, widget=forms.TextInput(attrs={"autocomplete": "off"}))
+
+
+# Admins ------------------------------------------------------------------------------------------------------------------------
+
+MOST_TEXTS, MOST_TIMES = 500, 20  # of one measurement of noise
+
+
+class Plain(forms.Form):
+    """Without colons after labels, and with a way to put what an action found wrong beside its field."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.label_suffix = ""
+
+    def take_errors(self, errors: Mapping[str, str]) -> None:
+        for name, message in errors.items():
+            self.add_error(name if name in self.fields else None, message)
+
+
+class LimitForm(Plain):
+    """How much, and what happens then. Whether that makes sense is decided by `annotation.actions.set_budget`."""
+
+    limit = forms.CharField(
+        max_length=20, label="Limit", widget=forms.TextInput(attrs={"inputmode": "decimal", "autocomplete": "off"}), help_text="0 or more."
+    )
+    hard = forms.ChoiceField(
+        choices=[("yes", "Nobody is asked beyond it"), ("no", "It only warns")],
+        initial="yes",
+        label="When it is reached",
+        error_messages={"required": "Choose what happens."},
+    )
+
+    def clean_limit(self) -> str:
+        return str(self.cleaned_data["limit"]).strip().replace(",", ".").removeprefix("$")
+
+    def clean_hard(self) -> bool:
+        return bool(self.cleaned_data["hard"] == "yes")
+
+
+class BudgetForm(LimitForm):
+    """A new limit, and whose verdicts it limits. What is left open limits all of them together."""
+
+    expert = forms.ModelChoiceField(
+        Expert.objects.exclude(kind=Expert.Kind.MIXED),
+        required=False,
+        empty_label="all experts together",
+        help_text="Where an expert stands for several, limit those.",
+    )
+    experiment = forms.ChoiceField(required=False, help_text="All of its rounds together.")
+    user = forms.ModelChoiceField(
+        get_user_model().objects.filter(is_active=True).order_by("username"), required=False, label="Person", empty_label="everybody together"
+    )
+    unit = forms.ChoiceField(choices=Budget.Unit.choices, label="Counted in")
+
+    field_order = ["expert", "experiment", "user", "unit", "limit", "hard"]
+
+    def __init__(self, *args: Any, experiments: Sequence[str], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["experiment"].choices = [("", "all experiments together"), *((name, name) for name in experiments)]  # type: ignore[attr-defined]
+
+
+class PriceForm(Plain):
+    """A price from a day on."""
+
+    name = forms.CharField(
+        max_length=80, widget=forms.TextInput(attrs={"list": "price-names", "autocomplete": "off"}), help_text="As the experts name it."
+    )
+    since = forms.DateField(label="From this day on (UTC)", widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d"))
+    past = forms.BooleanField(
+        required=False, label="A day that is over is meant", help_text="What was charged since then stays as it is: the price holds for new verdicts."
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["since"].initial = timezone.now().date
+        for name in AMOUNTS:
+            column = Price._meta.get_field(name)
+            self.fields[name] = column.formfield(required=False, initial=None, localize=False)
+            self.fields[name].widget = forms.TextInput(attrs={"inputmode": "decimal", "autocomplete": "off", "placeholder": "0"})
+
+    @property
+    def amounts(self) -> dict[str, Any]:
+        """What is left open is not named: it costs nothing."""
+        return {name: self.cleaned_data[name] for name in AMOUNTS if self.cleaned_data.get(name) is not None}
+
+    @property
+    def amount_fields(self) -> list[forms.BoundField]:
+        return [self[name] for name in AMOUNTS]
+
+
+class ExpertForm(forms.ModelForm):
+    """An expert as `annotation.actions.save_expert` takes it."""
+
+    class Meta:
+        model = Expert
+        fields = ["alias", "name", "kind", "backend", "options", "members", "users", "price", "active"]
+
+    backend = forms.ChoiceField(required=False, help_text="For a program or a language model: its entry in settings.EXPERTS.")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        known = sorted({*settings.EXPERTS, *([self.instance.backend] if self.instance.backend else [])})
+        self.fields["backend"].choices = [("", "none"), *((name, name) for name in known)]  # type: ignore[attr-defined]
+        if self.instance.pk:
+            self.fields["alias"].disabled = True
+
+    def clean_options(self) -> Any:
+        found = self.cleaned_data["options"]
+        return {} if found is None else found
+
+    def clean(self) -> dict[str, Any]:
+        found: dict[str, Any] = super().clean() or {}
+        if {"alias", "kind", "backend", "options"} <= set(found):
+            before = Expert.objects.get(pk=self.instance.pk) if self.instance.pk else None
+            for name, message in problems(found, before).items():
+                self.add_error(name, message)
+        return found
+
+
+class ExpertPageForm(ExpertForm):
+    """The same on the product's own page: people as boxes to tick, JSON in lines."""
+
+    class Meta(ExpertForm.Meta):
+        widgets = {
+            "members": forms.CheckboxSelectMultiple,
+            "users": forms.CheckboxSelectMultiple,
+            "price": forms.TextInput(attrs={"list": "price-names", "autocomplete": "off"}),
+            "options": forms.Textarea(attrs={"rows": 4, "spellcheck": "false", "autocomplete": "off"}),
+        }
+        labels = {"users": "Who may use it", "options": "Options or rule"}
+        help_texts = {
+            "alias": "Short, for rules and commands: letters, digits and dashes. It stays as it is.",
+            "options": "As JSON. For a program or a language model what differs from its settings; for several experts their rule.",
+            "members": "For people: whose queue it fills.",
+            "users": "In experiments. Nobody ticked: everybody.",
+            "active": "An expert who is not active is asked for nothing more.",
+        }
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.label_suffix = ""
+        people = get_user_model().objects.filter(is_active=True).order_by("username")
+        self.fields["members"].queryset = self.fields["users"].queryset = people  # type: ignore[attr-defined]
+
+
+class NoiseForm(Plain):
+    """How many texts are judged how many times each, to see how far verdicts on the same text lie apart."""
+
+    domain = forms.ModelChoiceField(Domain.objects.all(), empty_label=None)
+    texts = forms.IntegerField(min_value=FEWEST_REPEATS, max_value=MOST_TEXTS, initial=20, help_text=f"{FEWEST_REPEATS} to {MOST_TEXTS}, at random.")
+    times = forms.IntegerField(
+        min_value=2, max_value=MOST_TIMES, initial=3, label="Times each", help_text=f"2 to {MOST_TIMES} verdicts on each text."
+    )
+    seed = forms.IntegerField(min_value=0, max_value=2**31, initial=0, help_text="The same number chooses the same texts.")
+    key = forms.UUIDField(widget=forms.HiddenInput, required=False)  # sent twice, it is one batch
+
+
+class PeriodForm(Plain):
+    """Days from and to, both of them within."""
+
+    since = forms.DateField(required=False, label="From", widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d"))
+    until = forms.DateField(required=False, label="To", widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d"))
+
+
+# ------------------------------------------------------------------------------------------------------------------------------
 
 
 def read_spans(text: str) -> list[dict[str, Any]]:

@@ -170,6 +170,22 @@ def own(user: Any) -> list[tuple[Domain, Measures]]:
     return sorted(found, key=lambda pair: pair[1].last, reverse=True)
 
 
+def spreads(expert: Expert) -> list[tuple[Domain, Estimate]]:
+    """How far an expert's verdicts on the same text lie apart, by domain, in points of its scale; [] where no text was judged twice.
+
+    Of a panel it is the spread between its members too: whoever of them judges a text is the panel's verdict on it. So only what was asked to
+    measure that counts there (purpose `calibration`); of programs and language models all that stands in `table`.
+    """
+    found = _first_revisions().filter(expert=expert)
+    if expert.kind == Expert.Kind.HUMAN:
+        found = found.filter(item__batch__purpose=Batch.Purpose.CALIBRATION)
+    rows, _ = _latest(found)
+    by_domain = _by([row for row in rows if row.measures], lambda row: row.domain)
+    known = Domain.objects.in_bulk(list(by_domain))
+    pairs = [(known[pk], agreement.repeat_spread([(row.rollout, row.score) for row in own], replicates=REPLICATES)) for pk, own in by_domain.items()]
+    return sorted((pair for pair in pairs if pair[1].samples), key=lambda pair: pair[0].name)
+
+
 def waiting(user: Any) -> int:
     """Verdicts of this person that count once their batch is finished."""
     return _first_revisions().filter(author=user, item__batch__closed=None).count()

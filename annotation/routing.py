@@ -89,6 +89,16 @@ def read(options: Mapping[str, Any]) -> Rule:
     return Rule(name, experts, share, hours)
 
 
+def words(options: Mapping[str, Any], names: Mapping[str, str]) -> str:
+    """The rule in words, with `names` for aliases; whether it can be followed is said by `read`."""
+    called = [names.get(str(alias), str(alias)) for alias in options.get("experts") or [options.get("first"), options.get("then")]]
+    if options.get("rule") == "audit":
+        return f"{called[0]}; {options.get('share', 0):.0%} of the texts audited by {called[1]}"
+    if options.get("rule") == "fallback":
+        return f"{called[0]}; what they decline, or leave for {options.get('hours', 0):g} hours, goes to {called[1]}"
+    return f"the mean of {', '.join(called)}" if options.get("rule") == "average" else "no rule"
+
+
 def _number(options: Mapping[str, Any], name: str, most: float) -> float:
     value = options.get(name, 0)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most or (name in options and value == 0):

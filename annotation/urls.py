@@ -1,6 +1,6 @@
 from django.urls import path
 
-from annotation.views import account, batches, history, quality, review
+from annotation.views import account, batches, experts, history, quality, review, spending
 
 urlpatterns = [
     path("", review.home, name="home"),
@@ -22,6 +22,18 @@ urlpatterns = [
     path("review/<uuid:token>/decline/", review.decline, name="review-decline"),
     path("review/<uuid:token>/release/", review.release, name="review-release"),
     path("experts/quality/", quality.everybody, name="experts-quality"),
+    path("experts/", experts.experts, name="experts"),
+    path("experts/new/", experts.new, name="expert-new"),
+    path("experts/<slug:alias>/", experts.expert, name="expert"),
+    path("experts/<slug:alias>/noise/", experts.noise, name="expert-noise"),
+    path("budgets/", spending.budgets, name="budgets"),
+    path("budgets/new/", spending.new_budget, name="budget-new"),
+    path("budgets/<int:pk>/", spending.budget, name="budget"),
+    path("budgets/<int:pk>/chart/", spending.chart, name="budget-chart"),
+    path("budgets/<int:pk>/end/", spending.end_budget, name="budget-end"),
+    path("spending/", spending.spending, name="spending"),
+    path("spending/csv/", spending.as_csv, name="spending-csv"),
+    path("prices/", spending.prices, name="prices"),
     path("batches/", batches.batches, name="batches"),
     path("batches/<int:pk>/", batches.batch, name="batch"),
     path("batches/<int:pk>/priority/", batches.priority, name="batch-priority"),

@@ -91,6 +91,23 @@ def database() -> Iterator[Finding]:
         yield Finding("Tables", FINE, "all migrations are applied")
 
 
+def ledger() -> Iterator[Finding]:
+    from annotation.actions.ledger import mismatched
+    from annotation.models import Budget
+
+    try:
+        # Verdicts come in while it looks: wrong is what is wrong twice.
+        wrong = [str(budget) for budget in mismatched() if budget in mismatched()]
+        count = Budget.objects.filter(ended=None).count()
+    except DatabaseError:
+        return  # said above
+    if wrong:
+        mend = "End them on the page Budgets and set them anew: a new one counts from its making on. The ledger itself stays as it is."
+        yield Finding("Budgets", BROKEN, f"what is spent is not the sum of the charges: {'; '.join(wrong)}", mend)
+    else:
+        yield Finding("Budgets", FINE, f"{count} in force, each the sum of its charges")
+
+
 def queue() -> Iterator[Finding]:
     where = f"embedded, in {settings.HOME}" if settings.REDIS_IS_EMBEDDED else "from REDIS_URL"
     try:
@@ -164,7 +181,7 @@ def chromium() -> Iterator[Finding]:
     yield Finding("Chromium", FINE if path else WARNING, path or "not found", "" if path else "Needed by browser tests alone: apt install chromium")
 
 
-LOOKS: list[Callable[[], Iterator[Finding]]] = [python, packages, environment, database, queue, accelerator, disk, pocket, chromium]
+LOOKS: list[Callable[[], Iterator[Finding]]] = [python, packages, environment, database, ledger, queue, accelerator, disk, pocket, chromium]
 
 
 def _pins(path: Path) -> dict[str, str]:

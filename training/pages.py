@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from django.core.cache import cache
-from django.db.models import Avg, Count, Exists, Max, OuterRef, Q, QuerySet
+from django.db.models import Avg, Count, Exists, Max, OuterRef, Q, QuerySet, Sum
 
-from annotation.models import AuditEntry, Batch, Expert, Feedback, Item, ProxyGrade, Rollout
+from annotation.models import AuditEntry, Batch, Charge, Expert, Feedback, Item, ProxyGrade, Rollout
 from grading.alignment import Estimate
 from training import jobs, report
 from training.budget import spent
@@ -85,6 +85,12 @@ def samples(experiment: Experiment) -> dict[str, Any]:
     order = list(words)
     parts = [{"purpose": words[key], "count": n} for key, n in sorted(by_purpose.items(), key=lambda pair: order.index(pair[0]))]
     return {"total": sum(by_purpose.values()), "budget": experiment.sample_budget, "parts": parts}
+
+
+def cost(experiment: Experiment) -> dict[str, Any]:
+    """What its verdicts cost so far: dollars, and seconds of people; None where nothing was charged."""
+    found = Charge.objects.filter(experiment=experiment.name).aggregate(money=Sum("money"), minutes=Sum("minutes"))
+    return {"money": found["money"], "seconds": float(found["minutes"] or 0) * 60}
 
 
 def waiting_batches(experiment: Experiment) -> QuerySet[Batch]:

@@ -1,4 +1,4 @@
-"""When the last verdict of a batch is in, its experiment goes on."""
+"""What the queue tells and asks: when the last verdict of a batch is in, its experiment goes on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from django.dispatch import receiver
 
 from annotation.models import Batch, Expert
-from annotation.signals import batch_changed
+from annotation.signals import batch_changed, experiments_named
 from training import asking, dispatch
 from training.models import Experiment
 
@@ -35,3 +35,8 @@ def advance_when_answered(sender: Any, batch_id: int, closed: bool, **kwargs: An
         return
     for experiment in Experiment.objects.filter(name=batch.experiment, state__in=Experiment.ACTIVE):
         dispatch.send(tasks.advance, experiment.pk)
+
+
+@receiver(experiments_named, dispatch_uid="training.names_of_experiments")
+def names_of_experiments(sender: Any, **kwargs: Any) -> list[str]:
+    return list(Experiment.objects.values_list("name", flat=True))

@@ -60,6 +60,7 @@ def experiment(request: HttpRequest, slug: str) -> HttpResponse:
         "plan": found.plan,
         "waiting": pages.waiting_batches(found),
         "samples": pages.samples(found),
+        "cost": pages.cost(found),
         "recovered": pages.recovered(found),
         "alignment": pages.alignment(found),
         "unscored": share,

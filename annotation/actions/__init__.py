@@ -8,9 +8,11 @@ from annotation.actions.batches import close_batch, end_exhausted, reassign, reo
 from annotation.actions.budgets import end_budget, hold_rewards, note_reached, set_budget
 from annotation.actions.claims import claim_ahead, claim_next, decline, expire_claims, open_claim, release, release_many, renew_claim
 from annotation.actions.drafts import save_draft
+from annotation.actions.experts import save_expert
 from annotation.actions.gold import remove_gold, set_gold
 from annotation.actions.importing import ImportReport, import_prompts
 from annotation.actions.outages import ask_again, expert_answered, expert_failed, may_ask, probe_over
+from annotation.actions.prices import add_price
 from annotation.actions.recording import record_proxy_grades, record_reward_verdicts, record_rollouts
 from annotation.actions.verdicts import Answer, Passage, reveal, revise_feedback, submit_feedback, submit_many
 from annotation.actions.waiting import attend_provider, forget_provider_batches, keep_provider_batches, leave_provider, take_all, wait_for_provider
@@ -19,6 +21,7 @@ __all__ = [
     "Answer",
     "ImportReport",
     "Passage",
+    "add_price",
     "ask_again",
     "attend_provider",
     "claim_ahead",
@@ -52,6 +55,7 @@ __all__ = [
     "reveal",
     "revise_feedback",
     "save_draft",
+    "save_expert",
     "select_batch",
     "set_budget",
     "set_gold",

@@ -123,6 +123,22 @@ def held(budget: Budget) -> Decimal:
     return _held(budget)
 
 
+def held_by(found: Sequence[Budget]) -> dict[int, Decimal]:
+    """What is reserved of each, by its id. Two statements, however many budgets there are."""
+    claims = Claim.objects.filter(ended=None).order_by().values("item__expert", "item__batch__experiment", "user")
+    claims = claims.annotate(samples=Count("pk"), money=Sum("held_money"), tokens=Sum("held_tokens"), minutes=Sum("held_minutes"))
+    open_claims = [((row["item__expert"], row["item__batch__experiment"], row["user"]), row) for row in claims]
+    jobs = Batch.objects.filter(closed=None, held__gt=0).order_by().values("expert", "experiment")
+    jobs = jobs.annotate(samples=Sum("held"), money=Sum(F("held") * F("held_money")), tokens=Sum(F("held") * F("held_tokens")))
+    by_jobs = [((row["expert"], row["experiment"], None), row) for row in jobs]
+    sums = {}
+    for budget in found:
+        scope = (budget.expert_id, budget.experiment or None, budget.user_id)
+        held_there = (row for whose, row in open_claims + by_jobs if all(wanted in (None, there) for wanted, there in zip(scope, whose, strict=True)))
+        sums[budget.pk] = sum((Decimal(row.get(budget.unit) or 0) for row in held_there), Decimal(0))
+    return sums
+
+
 def affordable(expert: Expert, experiment: str, wanted: int, each: Cost) -> int:
     """How many of `wanted` verdicts, at a cost of `each`, the hard budgets have room for beside what is spent and held. Locks the budgets."""
     for budget in _locked(expert.pk, experiment, None):
@@ -185,6 +201,8 @@ def set_budget(
     Raises `InvalidBudget` (what is wrong, by field).
     """
     number = _limit(unit, limit)
+    if expert is not None and expert.kind == Expert.Kind.MIXED:
+        raise InvalidBudget({"expert": f"{expert} stands for several experts, who give the verdicts: limit those, or an experiment."})
     with transaction.atomic():
         scope = {"expert": expert, "experiment": experiment, "user": user, "unit": unit, "ended": None}
         budget, made = Budget.objects.select_for_update(no_key=True, of=("self",)).get_or_create(**scope, defaults={"limit": number, "hard": hard})

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from django.db import connection
-from django.db.models import Sum
+from django.db.models import QuerySet, Sum
 
 from annotation import costs
 from annotation.models import Batch, Budget, Charge, Feedback, Price
@@ -73,14 +73,19 @@ def charge(rows: Sequence[Mapping[str, Any]], now: datetime) -> None:
             cursor.execute(f"WITH {CHARGE} SELECT", {"charges": json.dumps(list(rows)), "now": now})
 
 
+def charges_under(budget: Budget) -> QuerySet[Charge]:
+    """What was charged within its scope, from its making on."""
+    rows = Charge.objects.filter(at__gte=budget.created)
+    rows = rows.filter(at__lte=budget.ended) if budget.ended is not None else rows
+    rows = rows.filter(expert=budget.expert_id) if budget.expert_id is not None else rows
+    rows = rows.filter(experiment=budget.experiment) if budget.experiment else rows
+    return rows.filter(user=budget.user_id) if budget.user_id is not None else rows
+
+
 def mismatched() -> list[Budget]:
     """Budgets whose `spent` is not the sum of their charges. There should be none."""
     wrong = []
     for budget in Budget.objects.filter(ended=None).select_related("expert", "user"):
-        rows = Charge.objects.filter(at__gte=budget.created)
-        rows = rows.filter(expert=budget.expert_id) if budget.expert_id is not None else rows
-        rows = rows.filter(experiment=budget.experiment) if budget.experiment else rows
-        rows = rows.filter(user=budget.user_id) if budget.user_id is not None else rows
-        if (rows.aggregate(sum=Sum(budget.unit))["sum"] or 0) != budget.spent:
+        if (charges_under(budget).aggregate(sum=Sum(budget.unit))["sum"] or 0) != budget.spent:
             wrong.append(budget)
     return wrong

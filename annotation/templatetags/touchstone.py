@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
+from decimal import Decimal
 from functools import cache
 from statistics import quantiles
 from typing import Any
@@ -20,6 +21,7 @@ from markdown_it import MarkdownIt
 
 from annotation import passages as cutting
 from annotation import roles
+from annotation.models import Budget
 
 register = template.Library()
 
@@ -85,6 +87,25 @@ def percent(value: float | str | None, digits: int = 0) -> str:
 
 
 @register.filter
+def dollars(value: Decimal | None) -> str:
+    """$1,234.50; of a small amount that it is less than a cent; a dash where there is none."""
+    if value is None or isinstance(value, str):
+        return "–"
+    return "under 1 cent" if 0 < value < Decimal("0.01") else f"${value:,.2f}"
+
+
+@register.filter
+def amount(value: Decimal | None, unit: str) -> str:
+    """So much of a budget's unit: 50 verdicts, $12.50, 1,200 tokens, 90 minutes."""
+    if value is None or isinstance(value, str):
+        return "–"
+    if unit == "money":
+        return dollars(value)
+    count = f"{value:,.1f}".removesuffix(".0")
+    return f"{count} {Budget.Unit(unit).label if count != '1' else Budget.Unit(unit).label.removesuffix('s')}"
+
+
+@register.filter
 def duration(seconds: float) -> str:
     """For people: 42 s, 3 min, 2 h 5 min."""
     if seconds < 100:
@@ -134,8 +155,10 @@ def navigation(context: dict[str, Any]) -> list[dict[str, Any]]:
     if roles.is_researcher(user):
         links.append(("Experiments", reverse("experiments")))
     if roles.is_admin(user):
-        links += [("Batches", reverse("batches")), ("Experts", reverse("experts-quality"))]
+        links += [("Batches", reverse("batches")), ("Experts", reverse("experts")), ("Budgets", reverse("budgets"))]
     if user.is_superuser:
         links.append(("Admin", reverse("admin:index")))
-    present = max((url for _, url in links if request.path.startswith(url)), key=len, default=None)
+    money = request.path.startswith((reverse("spending"), reverse("prices")))
+    path = reverse("budgets") if money else request.path
+    present = max((url for _, url in links if path.startswith(url)), key=len, default=None)
     return [{"label": label, "url": url, "current": url == present} for label, url in links]

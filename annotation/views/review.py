@@ -36,7 +36,8 @@ def home(request: HttpRequest) -> HttpResponse:
 @expert_only
 @require_GET
 def queue(request: HttpRequest) -> HttpResponse:
-    return render(request, "annotation/queue.html", {"rows": desk.queue(request.user), "today": desk.verdicts_today(request.user)})
+    context = {"rows": desk.queue(request.user), "today": desk.verdicts_today(request.user), "reached": desk.reached(request.user)}
+    return render(request, "annotation/queue.html", context)
 
 
 @expert_only

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from django.core.management import CommandError, call_command
 
+from annotation.actions import set_budget
+from annotation.models import Budget
 from config import doctor
 from config.doctor import BROKEN, FINE, WARNING, Finding
 from config.env import Problem
@@ -25,6 +27,17 @@ def test_services_and_tables_are_found_fine() -> None:
     assert [found[name].state for name in ("PostgreSQL", "Tables", "Redis")] == [FINE] * 3
     assert found["PostgreSQL"].seen.startswith("18.")
     assert found["Redis"].seen.startswith("Valkey 9.")
+
+
+@pytest.mark.django_db
+def test_a_budget_that_is_not_the_sum_of_its_charges_is_broken() -> None:
+    budget = set_budget(unit="samples", limit=5)
+    assert [(finding.what, finding.state, finding.seen[:10]) for finding in doctor.ledger()] == [("Budgets", FINE, "1 in force")]
+    Budget.objects.filter(pk=budget.pk).update(spent=3)
+    (finding,) = doctor.ledger()
+    assert finding.state == BROKEN
+    assert "5 verdicts of everything" in finding.seen
+    assert "set them anew" in finding.mend
 
 
 @pytest.mark.django_db

@@ -194,6 +194,8 @@ def shown(user: User, jobs_dir) -> dict[str, str]:
 
 def addresses() -> list[str]:
     pages = [reverse(name) for name in ("batches", "experts-quality", "experiments", "experiment-new", "queue", "verdicts", "account", "api-schema")]
+    pages += [reverse(name) for name in ("experts", "expert-new", "budgets", "spending", "prices")]
+    pages += [reverse(name, args=[expert.alias]) for expert in Expert.objects.all() for name in ("expert", "expert-noise")]
     pages += [reverse("api-queue"), reverse("api-verdicts")]
     for found in Batch.objects.all():
         pages += [reverse("batch", args=[found.pk]), *(reverse("batch-item", args=[found.pk, item.pk]) for item in found.items.all())]

@@ -55,6 +55,18 @@ MATRIX = {
     "review-release": ("POST", posts(EDITH)),
     "quality": ("GET", EXPERTS),
     "experts-quality": ("GET", ADMIN),
+    "experts": ("GET", ADMIN),
+    "expert-new": ("GET", ADMIN),
+    "expert": ("GET", ADMIN),
+    "expert-noise": ("GET", ADMIN),
+    "budgets": ("GET", ADMIN),
+    "budget-new": ("GET", ADMIN),
+    "budget": ("GET", ADMIN),
+    "budget-chart": ("GET", ADMIN),
+    "budget-end": ("GET", ADMIN),
+    "spending": ("GET", ADMIN),
+    "spending-csv": ("GET", ADMIN),
+    "prices": ("GET", ADMIN),
     "batches": ("GET", ADMIN),
     "batch": ("GET", ADMIN),
     "batch-priority": ("POST", posts(ADMIN)),
@@ -113,6 +125,9 @@ def addresses(scene) -> dict[str, str]:
     }
     words |= {name: [batch.pk] for name in ("batch", "batch-priority", "batch-close", "batch-release")}
     words |= {"batch-item": [batch.pk, claim.item_id], "batch-item-act": [batch.pk, claim.item_id, "release"]}
+    budget = actions.set_budget(unit="samples", limit=50, expert=scene.panel)
+    words |= {name: [budget.pk] for name in ("budget", "budget-chart", "budget-end")}
+    words |= {name: [scene.panel.alias] for name in ("expert", "expert-noise")}
     words |= {name: [claim.token] for name in MATRIX if name.startswith("api-")} | {"api-revise": [verdict.pk], "api-nowhere": ["nowhere"]}
     words |= {name: [] for name in ("api-schema", "api-queue", "api-claims", "api-verdicts")}
     for name in MATRIX:
@@ -166,6 +181,13 @@ def test_a_member_who_leaves_the_panel_loses_the_text(scene, signed_in):
     (claim,) = actions.claim_next(user=scene.people["edith"], batch=batch)
     scene.panel.members.remove(scene.people["edith"])
     assert signed_in("edith").get(f"/review/{claim.token}/").status_code == 404
+
+
+@pytest.mark.parametrize("name", ["expert-new", "expert", "expert-noise", "budget-new", "budget", "budget-end", "prices"])
+def test_only_an_admin_may_send_what_changes_them(name, addresses, signed_in):
+    said = [signed_in(person).post(addresses[name]).status_code for person in PEOPLE]
+    assert said[:-1] == [302, 404, 404, 404, 404, 404]
+    assert said[-1] in (302, 422)
 
 
 @pytest.mark.parametrize("address", ["/review/start/", "/experiments/by-hand/pause/"])
