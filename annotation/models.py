@@ -494,7 +494,7 @@ class Budget(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.limit:g} {self.get_unit_display()} of {self.scope}"
+        return f"{self.limit.normalize():f} {self.get_unit_display()} of {self.scope}"
 
     @property
     def scope(self) -> str:

@@ -5,13 +5,17 @@ SCREENSHOTS=folder leaves pictures there.
 
 from __future__ import annotations
 
+from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from random import Random
 
 import pytest
+from django.utils import timezone
 
 from annotation import actions
-from annotation.models import Rollout
+from annotation.actions import ledger
+from annotation.models import Batch, Budget, Expert, Feedback, Item, Price, Rollout
 from tests.browser.conftest import SCREENS
 from tests.web import scenery
 
@@ -52,6 +56,42 @@ def measured(scene) -> None:
             actions.submit_feedback(claims[0].token, key=str(claims[0].token), critique="Judged.", score=score, user=who.get("user"))
 
 
+def paid_for(scene) -> None:
+    """Three weeks of verdicts that cost something, under limits of all kinds."""
+    rng, now = Random(9), timezone.now()
+    begun = now - timedelta(days=21)
+    hourly = Price.objects.create(name="readers-2026", since=(begun - timedelta(days=90)).date(), per_verdict=Decimal(3), per_minute=Decimal("0.4"))
+    Price.objects.create(name="readers-2026", since=(now + timedelta(days=30)).date(), per_verdict=Decimal("3.5"), per_minute=Decimal("0.4"))
+    actions.save_expert(replaced(scene.panel, price="readers-2026"), users=[scene.people["rosalind"]], actor=scene.people["ada"])
+    edith, panel = scene.people["edith"], scene.panel
+    rule = {"rule": "audit", "first": "pocket", "then": "panel", "share": 0.1}
+    actions.save_expert(Expert(alias="audited", name="The program, audited by people", kind="mixed", options=rule), actor=scene.people["ada"])
+    limits = [
+        actions.set_budget(unit="money", limit=350, expert=panel),
+        actions.set_budget(unit="samples", limit=1000, experiment="by-hand", hard=False),
+        actions.set_budget(unit="minutes", limit=200, expert=panel, user=scene.people["emil"]),
+        actions.set_budget(unit="samples", limit=10, user=scene.people["emil"]),
+        actions.end_budget(actions.set_budget(unit="tokens", limit=2_000_000), actor=scene.people["ada"]),
+    ]
+    Budget.objects.filter(pk__in=[budget.pk for budget in limits[:-1]]).update(created=begun)
+    batch = Batch.objects.create(domain=scene.domain, expert=panel, key="paid", title="Paid", purpose="update", experiment="by-hand", closed=now)
+    for i, rollout in enumerate(scenery.stories(scene, "paid", 0, "train", 10, 4, rng, 0.5)):
+        at = begun + timedelta(hours=12 * i + rng.randrange(9))
+        item = Item.objects.create(batch=batch, expert=panel, rollout=rollout, state="done")
+        who, started = edith if i % 3 else scene.people["emil"], at - timedelta(minutes=rng.uniform(2, 9))
+        verdict = Feedback.objects.create(item=item, expert=panel, author=who, key=f"paid {i}", critique="x", started=started, submitted=at)
+        ledger.charge([ledger.due(verdict, batch, hourly)], at)
+    actions.set_budget(unit="money", limit=420, expert=panel, actor=scene.people["ada"])
+
+
+def replaced(expert: Expert, **changes) -> Expert:
+    """A copy of the row with other values, not saved yet."""
+    found = Expert.objects.get(pk=expert.pk)
+    for name, value in changes.items():
+        setattr(found, name, value)
+    return found
+
+
 def marks(content: str) -> list[actions.Passage]:
     """A strength and a weakness in the story of the ledger."""
     quotes = [("scraped from the page with a knife", "+", "One verb does it."), ("hiding a terrible secret", "-", "Told, not shown.")]
@@ -63,6 +103,8 @@ def addresses(scene, tmp_path) -> dict[str, tuple[str | None, str]]:
     """Name -> who looks, and where."""
     scenery.running(scene)
     scenery.waiting(scene)
+    paid_for(scene)
+    limit = Budget.objects.filter(unit="money")[0]
     scenery.failed(scene, tmp_path / "train-0")
     scenery.experiment(scene, "rosalind", "later", "Ceiling, for comparison", "pocket-ceiling", scene.program)
     measured(scene)
@@ -90,6 +132,19 @@ def addresses(scene, tmp_path) -> dict[str, tuple[str | None, str]]:
         "finished": ("edith", f"/review/finished/{batch.pk}/"),
         "quality": ("edith", "/review/quality/"),
         "quality-none": ("emil", "/review/quality/"),
+        "queue-limit": ("emil", "/review/"),
+        "budgets": ("ada", "/budgets/"),
+        "budget": ("ada", f"/budgets/{limit.pk}/"),
+        "budget-new": ("ada", "/budgets/new/"),
+        "budget-end": ("ada", f"/budgets/{limit.pk}/end/"),
+        "spending": ("ada", "/spending/"),
+        "spending-none": ("ada", "/spending/?until=2020-01-01"),
+        "prices": ("ada", "/prices/"),
+        "experts-list": ("ada", "/experts/"),
+        "expert": ("ada", f"/experts/{scene.program.alias}/"),
+        "expert-mixed": ("ada", "/experts/audited/"),
+        "expert-new": ("ada", "/experts/new/"),
+        "expert-noise": ("ada", f"/experts/panel/noise/?domain={scene.domain.pk}&texts=20&times=2&seed=0"),
         "experts": ("ada", f"/experts/quality/?domain={scene.domain.slug}"),
         "batches": ("ada", "/batches/"),
         "batch": ("ada", f"/batches/{batch.pk}/"),
