@@ -89,9 +89,7 @@ class Plain(forms.Form):
 class LimitForm(Plain):
     """How much, and what happens then. Whether that makes sense is decided by `annotation.actions.set_budget`."""
 
-    limit = forms.CharField(
-        max_length=20, label="Limit", widget=forms.TextInput(attrs={"inputmode": "decimal", "autocomplete": "off"}), help_text="0 or more."
-    )
+    limit = forms.CharField(max_length=20, label="Limit", widget=forms.TextInput(attrs={"inputmode": "decimal", "autocomplete": "off"}))
     hard = forms.ChoiceField(
         choices=[("yes", "Nobody is asked beyond it"), ("no", "It only warns")],
         initial="yes",
@@ -131,6 +129,19 @@ class BudgetForm(LimitForm):
 class PriceForm(Plain):
     """A price from a day on."""
 
+    GROUPS = {
+        "Tokens, in dollars per million": ("input", "output", "cache_read", "cache_write", "batch_discount"),
+        "Verdicts and people, in dollars": ("per_verdict", "per_minute"),
+    }
+    LABELS = {
+        "input": "Read",
+        "output": "Written",
+        "cache_read": "Read from a cache",
+        "cache_write": "Put into a cache",
+        "batch_discount": "Discount by batch",
+        "per_verdict": "For a verdict",
+        "per_minute": "For a minute",
+    }
     name = forms.CharField(
         max_length=80, widget=forms.TextInput(attrs={"list": "price-names", "autocomplete": "off"}), help_text="As the experts name it."
     )
@@ -145,6 +156,7 @@ class PriceForm(Plain):
         for name in AMOUNTS:
             column = Price._meta.get_field(name)
             self.fields[name] = column.formfield(required=False, initial=None, localize=False)
+            self.fields[name].label = self.LABELS[name]
             self.fields[name].widget = forms.TextInput(attrs={"inputmode": "decimal", "autocomplete": "off", "placeholder": "0"})
 
     @property
@@ -153,8 +165,8 @@ class PriceForm(Plain):
         return {name: self.cleaned_data[name] for name in AMOUNTS if self.cleaned_data.get(name) is not None}
 
     @property
-    def amount_fields(self) -> list[forms.BoundField]:
-        return [self[name] for name in AMOUNTS]
+    def groups(self) -> list[tuple[str, list[forms.BoundField]]]:
+        return [(title, [self[name] for name in names]) for title, names in self.GROUPS.items()]
 
 
 class ExpertForm(forms.ModelForm):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -35,6 +37,12 @@ class Row:
     held: Decimal
 
     @property
+    def title(self) -> str:
+        """Whose verdicts it limits; people's and experts' names as they write them."""
+        named_first = self.budget.expert_id or (self.budget.user_id and not self.budget.experiment)
+        return self.budget.scope if named_first else self.budget.scope[:1].upper() + self.budget.scope[1:]
+
+    @property
     def left(self) -> Decimal:
         return max(Decimal(0), self.budget.limit - self.budget.spent - self.held)
 
@@ -65,6 +73,28 @@ def described(found: Sequence[Budget]) -> list[Row]:
     """A row for each budget, in a fixed number of queries."""
     held = budgets.held_by([budget for budget in found if budget.ended is None])
     return [Row(budget, held.get(budget.pk, Decimal(0))) for budget in found]
+
+
+def log(target: str, most: int = 20) -> list[dict[str, Any]]:
+    """What was done to an object such as budget:3, the latest first: who, what, when, and in words what was otherwise before."""
+    entries = AuditEntry.objects.filter(target=target).select_related("actor")[:most]
+    return [{"entry": entry, "before": _before(entry.data)} for entry in entries]
+
+
+def _before(data: dict[str, Any]) -> list[str]:
+    after = data.get("to", data)
+    return [f"{name} was {_said(value)}" for name, value in (data.get("before") or {}).items() if _said(value) != _said(after.get(name))]
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "empty"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, dict):
+        return json.dumps(value)
+    text = "" if value is None else str(value)
+    return (f"{Decimal(text).normalize():f}" if re.fullmatch(r"\d+\.\d+", text) else text) or "empty"
 
 
 def experiment_names() -> list[str]:
@@ -207,4 +237,5 @@ def price_words(price: Price | None) -> str:
 
 
 def _plain(number: Decimal) -> str:
-    return f"{number.normalize():f}"
+    whole = number == int(number)
+    return f"{number:.0f}" if whole else f"{number:.2f}" if number == round(number, 2) else f"{number.normalize():f}"

@@ -118,6 +118,8 @@ def duration(seconds: float) -> str:
 def ago(moment: datetime) -> str:
     """How long it is since then: just now, 3 min ago."""
     seconds = (timezone.now() - moment).total_seconds()
+    if seconds >= 2 * 86_400:
+        return f"{seconds / 86_400:.0f} days ago"
     return "just now" if seconds < 10 else f"{duration(seconds)} ago"
 
 

@@ -17,7 +17,7 @@ from annotation import actions, costs, quality, routing, selection
 from annotation import spending as reading
 from annotation.errors import AnnotationError, InvalidExpert
 from annotation.forms import ExpertPageForm, NoiseForm
-from annotation.models import AuditEntry, Batch, Charge, Domain, Expert, Price, Rollout
+from annotation.models import Batch, Charge, Domain, Expert, Price, Rollout
 from annotation.views.guards import admin_only
 
 EXAMPLES = [
@@ -78,7 +78,7 @@ def expert(request: HttpRequest, alias: str) -> HttpResponse:
         "measuring": Batch.objects.filter(expert=found, purpose=Batch.Purpose.CALIBRATION, closed=None),
         "noise": NoiseForm(),
         "domains": Domain.objects.exists(),
-        "log": AuditEntry.objects.filter(target=f"expert:{found.pk}").select_related("actor")[:20],
+        "log": reading.log(f"expert:{found.pk}"),
     }
     return render(request, "annotation/expert.html", context, status=422 if form.errors else 200)
 

@@ -18,7 +18,7 @@ from annotation import actions
 from annotation import spending as reading
 from annotation.errors import InvalidBudget
 from annotation.forms import BudgetForm, LimitForm, PeriodForm, PriceForm
-from annotation.models import AuditEntry, Budget, Expert, Price
+from annotation.models import Budget, Expert, Price
 from annotation.views.guards import admin_only
 
 PER_PAGE = 30
@@ -72,8 +72,8 @@ def budget(request: HttpRequest, pk: int) -> HttpResponse:
         else:
             messages.success(request, "Changed. It holds at once.")
             return redirect("budget", pk)
-    log = AuditEntry.objects.filter(target=f"budget:{pk}").select_related("actor")[:20]
-    context = {"row": reading.described([found])[0], "budget": found, "form": form, "log": log}
+    form.fields["limit"].label = f"Limit in {found.get_unit_display()}"
+    context = {"row": reading.described([found])[0], "budget": found, "form": form, "log": reading.log(f"budget:{pk}")}
     return render(request, "annotation/budget.html", context, status=422 if form.errors else 200)
 
 

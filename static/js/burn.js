@@ -7,6 +7,12 @@ const colour = (name) => getComputedStyle(document.documentElement).getPropertyV
 const said = (unit, value) =>
   unit === "money" ? `$${value.toFixed(2)}` : `${value.toLocaleString("en", { maximumFractionDigits: 1 })} ${UNITS[unit]}`;
 
+// A day, or the time of day where it is a matter of hours.
+function when(at, data) {
+  const short = data.times.at(-1) - data.times[0] < 2 * 86400;
+  return new Date(at * 1000).toLocaleString("en-GB", short ? { timeStyle: "short" } : { day: "numeric", month: "short" });
+}
+
 function options(box, data, tell) {
   const axis = { stroke: colour("--ink-3"), font: `12px ${getComputedStyle(document.body).fontFamily}`, ticks: { show: false }, grid: { stroke: colour("--line"), width: 1 } };
   const top = Math.max(...data.spent, ...data.limit) * 1.06 || 1;
@@ -18,7 +24,7 @@ function options(box, data, tell) {
     legend: { show: false },
     scales: { y: { range: [0, top] } },
     axes: [
-      { ...axis, grid: { show: false }, size: 44 },
+      { ...axis, grid: { show: false }, size: 34, space: 70, values: (u, splits) => splits.map((at) => when(at, data)) },
       { ...axis, size: 62, values: (u, values) => values.map((value) => (data.unit === "money" ? `$${value}` : uPlot.fmtNum(value))) },
     ],
     series: [
@@ -48,8 +54,8 @@ async function show(box) {
   tip.className = "tip";
   const tell = (u) => {
     const at = u.cursor.idx;
-    const when = at == null ? "" : new Date(data.times[at] * 1000).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" });
-    tip.textContent = when && `${when}: ${said(data.unit, data.spent[at])} of ${said(data.unit, data.limit[at])}`;
+    const then = at == null ? "" : new Date(data.times[at] * 1000).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" });
+    tip.textContent = then && `${then}: ${said(data.unit, data.spent[at])} of ${said(data.unit, data.limit[at])}`;
   };
   let plot = null;
   const draw = () => {
