@@ -13,7 +13,7 @@ from typing import Any
 from celery import shared_task
 from django.utils import timezone
 
-from annotation import actions, experts, querysets, validation
+from annotation import actions, experts, querysets, trials, validation
 from annotation.actions import audit
 from annotation.actions.batches import close_complete, start_answering
 from annotation.models import AuditEntry, Batch, Claim, Expert
@@ -62,6 +62,12 @@ def sweep() -> dict[str, int]:
     for batch_id in waiting:
         start_answering(batch_id)
     return {"expired": expired, "closed": closed, "restarted": len(waiting)}
+
+
+@shared_task
+def try_verdict(token: str) -> None:
+    """Have a judge say what it makes of one text; see `annotation.trials`."""
+    trials.carry_out(token)
 
 
 def answer(batch: Batch, judge: Judge) -> int:
