@@ -5,10 +5,12 @@ SCREENSHOTS=folder leaves pictures there.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
 
 import pytest
+from django.db import connection
 
 from annotation import actions, trials
 from annotation.models import Rollout
@@ -57,7 +59,13 @@ def tried(scene) -> str:
     task = "Write a short story about a lantern and a harbour."
     story = "Mia had a lantern. One night a storm came over the harbour. Mia lit the lantern. The boats found the way home."
     token = trials.start(user=scene.people["rosalind"], domain=scene.domain, expert=scene.program, instructions=task, content=story)
-    trials.carry_out(token)
+
+    def judge() -> None:
+        trials.carry_out(token)
+        connection.close()
+
+    with ThreadPoolExecutor(1) as pool:  # a loop is there in this one, and judges are asynchronous
+        pool.submit(judge).result()
     return token
 
 

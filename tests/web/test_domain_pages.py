@@ -183,7 +183,7 @@ def test_a_file_is_checked_first_and_comes_in_when_that_is_confirmed(client, dom
     assert answer.headers["Location"] == "/domains/riddles/"
     assert set(domain.prompts.values_list("split", "text")) == {("train", "A riddle about a key."), ("eval", "A riddle about <b>fire</b>.")}
     assert "2 new prompts came in, 0 were there already. 1 broken rows stayed out." in client.get("/domains/riddles/").content.decode()
-    assert AuditEntry.objects.get(verb="imported").actor == scene.people["rosalind"]
+    assert AuditEntry.objects.get(verb="imported", target=f"domain:{domain.pk}").actor == scene.people["rosalind"]
     assert "Nothing in this file is new" in send(client).content.decode()
 
 
