@@ -14,6 +14,18 @@ from annotation.validation import domain_problems
 SAMPLES = 25  # prompts and rollouts that are offered to look at
 MOST_BYTES = 20 * 2**20  # of an uploaded file
 LONGEST_TEXT = 200_000  # characters of a text that is typed in for a trial
+GRADING_START = """\
+Judge the text below.
+
+What the writer was asked:
+{INSTRUCTIONS}
+
+The text:
+{CONTENT}
+
+Write a critique between <critique> and </critique>: what works, what does not, and why. Weigh it between <deliberation> and </deliberation>. \
+Then give a score from 0 to 100, and nothing else, between <score> and </score>.
+"""
 
 
 def add_problems(form: forms.ModelForm) -> None:
@@ -85,6 +97,10 @@ class DomainForm(forms.ModelForm):
             self.fields[name].strip = False  # type: ignore[attr-defined]
         if self.instance.pk:
             del self.fields["slug"]
+        else:
+            self.initial["grading_prompt"] = GRADING_START
+        for name in ("score_min", "score_max"):
+            self.initial[name] = f"{getattr(self.instance, name):g}"
         anchors = self.instance.score_anchors
         self.initial["score_anchors"] = ", ".join(map(str, anchors)) if isinstance(anchors, list) else ""
 
@@ -200,7 +216,7 @@ class ImportForm(forms.Form):
         max_length=NAME_LENGTH,
         required=False,
         label="Where these texts come from",
-        help_text="For rollouts: a model's or a person's name, for example.",
+        help_text="A model's or a person's name, for example.",
     )
     checked = forms.CharField(required=False, max_length=80, widget=forms.HiddenInput)
 

@@ -33,6 +33,8 @@ def preview(domain: Domain, variables: Mapping[str, Any] | None = None, content:
         made.errors.append(f"Generation prompt: {exc}.")
     if domain.generation_prompt.strip() and not names:
         made.notes.append("The generation prompt has no placeholder in capitals, so all prompts of this domain read alike.")
+    if not domain.grading_prompt.strip():
+        return made
     try:
         case = Case(made.generation or "‹what the writer was asked›", content or "‹the text to judge›")
         made.grading = GradingPrompt(domain.grading_prompt).render(case, domain.trace_format)
@@ -44,12 +46,12 @@ def preview(domain: Domain, variables: Mapping[str, Any] | None = None, content:
 
 def _notes(domain: Domain) -> list[str]:
     notes = []
-    if domain.grading_prompt and "{INSTRUCTIONS}" not in domain.grading_prompt:
+    if "{INSTRUCTIONS}" not in domain.grading_prompt:
         notes.append("The grading prompt has no {INSTRUCTIONS}: graders will not know what the writer was asked.")
     if idle := [name for name in placeholders(domain.grading_prompt) if name not in ("INSTRUCTIONS", "CONTENT")]:
         notes.append(f"{{{idle[0]}}} means nothing in a grading prompt and stays as it is.")
     missing = [f"<{tag}>" for tag in domain.trace_format.tags if tag and f"<{tag}>" not in domain.grading_prompt]
-    if domain.grading_prompt and missing:
+    if missing:
         notes.append(f"The grading prompt does not ask for {', '.join(missing)}: a grader that has not been taught to will not write {_it(missing)}.")
     if domain.content_tag and domain.generation_prompt and f"<{domain.content_tag}>" not in domain.generation_prompt:
         notes.append(f"The generation prompt does not ask for <{domain.content_tag}>: an answer without it has no text to judge.")

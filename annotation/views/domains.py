@@ -25,7 +25,7 @@ from annotation.errors import AnnotationError, InvalidDomain
 from annotation.models import AuditEntry, Domain, Expert, Prompt
 from annotation.views.guards import researcher_only
 
-PER_PAGE = 30
+PER_PAGE = 20
 SHOWN = 50  # broken rows of a file that are named one by one
 VERSIONS = 20  # earlier wordings that are shown
 
@@ -35,7 +35,7 @@ VERSIONS = 20  # earlier wordings that are shown
 def domains(request: HttpRequest) -> HttpResponse:
     """All domains with their prompts, and those that can be loaded."""
     train, evaluation = (Count("prompts", filter=Q(prompts__split=split)) for split in (Prompt.Split.TRAIN, Prompt.Split.EVAL))
-    found = list(Domain.objects.annotate(train=train, evaluation=evaluation))
+    found = list(Domain.objects.annotate(train=train, evaluation=evaluation).order_by("name"))
     there = {domain.slug for domain in found}
     waiting = [ready.read(name) for name in ready.names() if name not in there]
     return render(request, "annotation/domains.html", {"domains": found, "ready": waiting})
@@ -108,6 +108,8 @@ def _write(request: HttpRequest, domain: Domain) -> HttpResponse:
             messages.success(request, "The domain is made. Now it needs prompts." if is_new else "Saved. What stood there before is kept below.")
             return redirect("domain", saved.slug)
     sample = SampleForm(request.POST if sent else None, domain=stored, initial=_first_prompt(stored))
+    if is_new and not sent:
+        domain.grading_prompt = form.initial["grading_prompt"]
     shown = _preview(form.unchecked() if sent else domain, sample, stored)
     context = {"form": form, "sample": sample, "domain": stored, "is_new": is_new, "shown": shown}
     return render(request, "annotation/domain_edit.html", context, status=422 if form.errors else 200)

@@ -147,9 +147,9 @@ def test_rollouts_of_experiments_are_no_samples_and_imported_ones_are(client, sc
 
 
 def test_prompts_are_shown_by_split(client, scene):
-    assert page(client, "domain", scene.domain.slug, split="eval").count('<span class="split">eval') == 30
+    assert page(client, "domain", scene.domain.slug, split="eval").count('<span class="split">eval') == 20
     assert '<span class="split">train' not in page(client, "domain", scene.domain.slug, split="eval")
-    assert page(client, "domain", scene.domain.slug, split="nonsense", page="x").count('<span class="split">') == 30
+    assert page(client, "domain", scene.domain.slug, split="nonsense", page="x").count('<span class="split">') == 20
 
 
 def test_guidelines_cannot_act(client, domain):
@@ -280,3 +280,9 @@ def test_a_trial_without_a_text_or_an_expert_asks_for_them(client, scene, sent):
     scene.program.active = False
     scene.program.save()
     assert "Nobody to ask" in page(client, "domain-trial", scene.domain.slug)
+
+
+def test_a_preview_of_a_form_that_is_hardly_begun(client, scene):
+    begun = TYPED | {"name": "", "slug": "", "score_max": "", "score_anchors": "", "sample_text": ""}
+    answer = client.post(reverse("domain-preview"), begun)
+    assert "A riddle about ‹THING›." in answer.content.decode()
