@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from rest_framework.authtoken.models import TokenProxy
 
 from annotation.actions import save_domain
-from annotation.domain_forms import add_problems
+from annotation.domain_forms import DomainProblems
 from annotation.experts import without_secrets
 from annotation.models import AuditEntry, Batch, Claim, Domain, Draft, Expert, Feedback, Gold, Item, Prompt, ProxyGrade, Rollout, Span
 
@@ -36,18 +36,10 @@ class ReadOnlyAdmin(ReadOnly, admin.ModelAdmin):
 admin.site.unregister(TokenProxy)
 
 
-class DomainAdminForm(forms.ModelForm):
+class DomainAdminForm(DomainProblems):
     class Meta:
         model = Domain
-        fields = "__all__"  # noqa: DJ007 (created is not editable)
-
-    def clean(self) -> dict[str, Any]:
-        self._validate_unique = True  # and not the constraint: `domain_problems` says the same in words, beside the field
-        return self.cleaned_data
-
-    def _post_clean(self) -> None:
-        super()._post_clean()  # type: ignore[misc]
-        add_problems(self)
+        fields = "__all__"
 
 
 @admin.register(Domain)

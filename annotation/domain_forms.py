@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
+from django.utils.text import slugify
 
 from annotation.actions.importing import NAME_LENGTH
 from annotation.models import Domain, Expert, Prompt, Rollout
@@ -28,14 +29,21 @@ Then give a score from 0 to 100, and nothing else, between <score> and </score>.
 """
 
 
-def add_problems(form: forms.ModelForm) -> None:
-    """Put what keeps the form's instance from being a domain beside the fields; those that say something already are left alone."""
-    for name, message in domain_problems(form.instance).items():
-        if name in form.fields and name not in form.errors:
-            form.add_error(name, message)
+class DomainProblems(forms.ModelForm):
+    """Puts what keeps the instance from being a domain beside the fields; those that say something already are left alone."""
+
+    def _get_validation_exclusions(self) -> set[str]:
+        # Then the constraint on the range is not looked at: `domain_problems` says the same in words, beside the field.
+        return {*super()._get_validation_exclusions(), "score_max"}  # type: ignore[misc]
+
+    def _post_clean(self) -> None:
+        super()._post_clean()  # type: ignore[misc]
+        for name, message in domain_problems(self.instance).items():
+            if name in self.fields and name not in self.errors:
+                self.add_error(name, message)
 
 
-class DomainForm(forms.ModelForm):
+class DomainForm(DomainProblems):
     """A domain's words and format."""
 
     score_anchors = forms.CharField(
@@ -73,7 +81,7 @@ class DomainForm(forms.ModelForm):
             "rubric_prompt": "Rubric-writing prompt",
         }
         help_texts = {
-            "slug": "Letters, digits and hyphens. It cannot be changed later.",
+            "slug": "Letters, digits and hyphens. Empty: made from the name. It cannot be changed later.",
             "description": "One or two sentences for whoever chooses a domain.",
             "generation_prompt": "What the policy is asked. {TOPIC} stands for a prompt's variable TOPIC; call yours as you like, in capitals.",
             "content_tag": "As in <story>; empty where all of an answer is to be judged.",
@@ -98,6 +106,7 @@ class DomainForm(forms.ModelForm):
         if self.instance.pk:
             del self.fields["slug"]
         else:
+            self.fields["slug"].required = False
             self.initial["grading_prompt"] = GRADING_START
         for name in ("score_min", "score_max"):
             self.initial[name] = f"{getattr(self.instance, name):g}"
@@ -107,13 +116,11 @@ class DomainForm(forms.ModelForm):
     def clean_score_anchors(self) -> list[str]:
         return [word.strip() for word in self.cleaned_data["score_anchors"].split(",") if word.strip()]
 
-    def clean(self) -> dict[str, Any]:
-        self._validate_unique = True  # and not the constraint: `domain_problems` says the same in words, beside the field
-        return self.cleaned_data
-
-    def _post_clean(self) -> None:
-        super()._post_clean()  # type: ignore[misc]
-        add_problems(self)
+    def clean_slug(self) -> str:
+        slug = self.cleaned_data["slug"] or slugify(self.cleaned_data.get("name", ""))[:50]
+        if not slug and self.cleaned_data.get("name"):
+            raise forms.ValidationError("No address can be made from that name. Write one here.")
+        return slug
 
     def tag_fields(self) -> list[forms.BoundField]:
         return [self[name] for name in ("critique_tag", "deliberation_tag", "score_tag")]

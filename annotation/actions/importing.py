@@ -232,10 +232,18 @@ def _make_prompts(domain: Domain, chunk: list[_Prompt]) -> int:
     return insert_new(Prompt, [{**shared, **values} for values in own])
 
 
+# One look into the index for each digest: in a table that has just grown the planner would rather read all prompts of the domain.
+THERE = """
+    SELECT found.digest, found.id, found.split FROM unnest(%s::varchar[]) AS wanted (digest)
+    CROSS JOIN LATERAL (SELECT * FROM annotation_prompt WHERE domain_id = %s AND digest = wanted.digest LIMIT 1) AS found
+"""
+
+
 def _there(domain: Domain, chunk: Iterable[_Prompt]) -> dict[str, tuple[int, str]]:
     """(id, split) of the prompts that the domain has, by digest."""
-    found = Prompt.objects.filter(domain=domain, digest__in={row.digest for row in chunk})
-    return {digest: (pk, split) for digest, pk, split in found.values_list("digest", "pk", "split")}
+    with connection.cursor() as cursor:
+        cursor.execute(THERE, [list({row.digest for row in chunk}), domain.pk])
+        return {digest: (pk, split) for digest, pk, split in cursor.fetchall()}
 
 
 # Rollouts --------------------------------------------------------------------------------------------------------------------

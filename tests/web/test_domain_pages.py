@@ -77,6 +77,15 @@ def test_a_domain_is_made_with_its_words(client, scene):
     assert (entry.verb, entry.actor) == ("made", scene.people["rosalind"])
 
 
+@pytest.mark.parametrize(("name", "slug"), [("Riddles of old", "riddles-of-old"), ("謎", None)])
+def test_an_address_is_made_from_the_name(name, slug, client, scene):
+    answer = client.post(reverse("domain-new"), TYPED | {"name": name, "slug": ""})
+    if slug:
+        assert Domain.objects.get(name=name).slug == slug
+    else:
+        assert "No address can be made from that name" in answer.content.decode()
+
+
 WRONG = [
     ({"grading_prompt": "Judge it."}, "id_grading_prompt_error", "has no {CONTENT}"),
     ({"score_tag": "critique"}, "id_score_tag_error", "Choose another"),
@@ -96,6 +105,7 @@ def test_an_error_stands_beside_its_field_and_nothing_typed_is_lost(change, plac
     (error,) = [line for line in text.splitlines() if f'id="{place}"' in line]
     assert words in error
     assert "A riddle about {THING}." in text
+    assert "Constraint" not in text
     assert not Domain.objects.filter(slug="riddles").exists()
 
 
