@@ -40,7 +40,7 @@ def test_a_ready_domain_is_complete_and_right(name):
 
 @pytest.mark.parametrize("name", SIZES)
 def test_its_prompts_are_all_there_and_all_different(name):
-    rows = [row.values for row in readers.rows(ready.read(name).prompts)]
+    rows = [row.values or {} for row in readers.rows(ready.read(name).prompts)]
     splits = [row["split"] for row in rows]
     assert (splits.count("train"), splits.count("eval")) == SIZES[name]
     wanted = placeholders(ready.read(name).fields["generation_prompt"])

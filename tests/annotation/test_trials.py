@@ -15,9 +15,15 @@ from tests.annotation.makers import make_domain, make_program
 @pytest.fixture
 def sent():
     """Tokens of tasks that were sent; nobody carries them out by themselves."""
-    found = []
-    with patch.object(tasks.try_verdict, "apply_async", lambda args, **options: found.append(args[0])):
-        yield found
+    tokens = []
+    with patch.object(tasks.try_verdict, "apply_async", lambda args, **options: tokens.append(args[0])):
+        yield tokens
+
+
+def found(token, user, domain):
+    trial = trials.find(token, user=user, domain=domain)
+    assert trial is not None
+    return trial
 
 
 def ask(alice, domain, backend="fair", content="Four"):
@@ -28,10 +34,10 @@ def ask(alice, domain, backend="fair", content="Four"):
 def test_a_trial_waits_until_its_task_has_the_verdict(sent, alice, domain):
     token = ask(alice, domain)
     assert sent == [token]
-    assert trials.find(token, user=alice, domain=domain)["state"] == "waiting"
+    assert found(token, alice, domain)["state"] == "waiting"
     tasks.try_verdict(token)
-    found = trials.find(token, user=alice, domain=domain)
-    assert (found["state"], found["verdict"]["score"], found["verdict"]["critique"]) == ("done", 4.0, "It has 4 characters.")
+    trial = found(token, alice, domain)
+    assert (trial["state"], trial["verdict"]["score"], trial["verdict"]["critique"]) == ("done", 4.0, "It has 4 characters.")
     assert not Feedback.objects.exists()
 
 
@@ -55,15 +61,15 @@ FAILURES = {
 def test_a_failure_is_told_in_words(backend, sent, alice, domain):
     token = ask(alice, domain, backend, content="Story 3.")
     tasks.try_verdict(token)
-    found = trials.find(token, user=alice, domain=domain)
-    assert found["state"] == "failed"
-    assert FAILURES[backend] in found["error"]
+    trial = found(token, alice, domain)
+    assert trial["state"] == "failed"
+    assert FAILURES[backend] in trial["error"]
 
 
 def test_a_verdict_without_a_valid_score_says_why(sent, alice, domain):
     token = ask(alice, domain, "mumbling")
     tasks.try_verdict(token)
-    verdict = trials.find(token, user=alice, domain=domain)["verdict"]
+    verdict = found(token, alice, domain)["verdict"]
     assert (verdict["score"], verdict["reason"], verdict["critique"], verdict["raw"]) == (None, "no score found", "Hm.", "hm")
 
 
@@ -72,21 +78,21 @@ def test_a_task_that_runs_twice_asks_once(sent, alice, domain):
     tasks.try_verdict(token)
     with patch("annotation.experts.load_judge", side_effect=AssertionError("asked twice")):
         tasks.try_verdict(token)
-    assert trials.find(token, user=alice, domain=domain)["state"] == "done"
+    assert found(token, alice, domain)["state"] == "done"
 
 
 def test_without_a_broker_it_fails_at_once(alice, domain):
     with patch.object(tasks.try_verdict, "apply_async", side_effect=ConnectionError("away")):
         token = ask(alice, domain)
-    assert "cannot be reached" in trials.find(token, user=alice, domain=domain)["error"]
+    assert "cannot be reached" in found(token, alice, domain)["error"]
 
 
 @pytest.mark.parametrize(("state", "age", "words"), [("waiting", 70, "No worker took it"), ("running", 1000, "no answer after 15 minutes")])
 def test_what_is_never_answered_says_so_in_the_end(state, age, words, sent, alice, domain):
     token = ask(alice, domain)
     shared, key = caches["shared"], f"trial:{token}"
-    trial = shared.get(key)
-    shared.set(key, trial | {"state": state, "asked": trial["asked"] - age})
-    found = trials.find(token, user=alice, domain=domain)
-    assert found["state"] == "failed"
-    assert words in found["error"]
+    kept = shared.get(key)
+    shared.set(key, kept | {"state": state, "asked": kept["asked"] - age})
+    trial = found(token, alice, domain)
+    assert trial["state"] == "failed"
+    assert words in trial["error"]
