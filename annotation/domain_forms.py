@@ -7,13 +7,14 @@ from typing import Any
 from django import forms
 from django.utils.text import slugify
 
-from annotation.actions.importing import NAME_LENGTH
-from annotation.models import Domain, Expert, Prompt, Rollout
+from annotation.actions.importing import IMPORTED, NAME_LENGTH
+from annotation.models import AuditEntry, Domain, Expert, Prompt, Rollout
 from annotation.readers import FORMATS, SUFFIXES
 from annotation.validation import domain_problems
 
 SAMPLES = 25  # prompts and rollouts that are offered to look at
 MOST_BYTES = 20 * 2**20  # of an uploaded file
+MOST_ROWS = 100_000  # of an uploaded file: some ten seconds; the command line has no such limit
 LONGEST_TEXT = 200_000  # characters of a text that is typed in for a trial
 GRADING_START = """\
 Judge the text below.
@@ -214,7 +215,7 @@ class ImportForm(forms.Form):
 
     kind = forms.ChoiceField(choices=[("prompts", "Prompts"), ("rollouts", "Rollouts: texts to review or grade")], label="What is in it")
     file = forms.FileField(
-        help_text=f"{FORMATS}, at most {MOST_BYTES // 2**20} MB; the command line takes any size.",
+        help_text=f"{FORMATS}, at most {MOST_BYTES // 2**20} MB and {MOST_ROWS:,} rows; the command line takes any size.",
         widget=forms.FileInput(attrs={"accept": ",".join(SUFFIXES)}),
         error_messages={"required": "Choose a file.", "empty": "The file is empty."},
     )
@@ -246,8 +247,9 @@ class ImportForm(forms.Form):
 
 
 def imported_rollouts(domain: Domain) -> Any:
-    """The rollouts of the domain that came from files."""
-    return Rollout.objects.filter(prompt__domain=domain, run__startswith="import:")
+    """The rollouts of the domain that came from files. Which runs these are the log knows: looking through all rollouts would take long."""
+    log = AuditEntry.objects.filter(target=f"domain:{domain.pk}", verb=IMPORTED).order_by()
+    return Rollout.objects.filter(run__in=set(log.values_list("data__run", flat=True)), prompt__domain=domain)
 
 
 def _offer(field: Any, rows: Any) -> None:

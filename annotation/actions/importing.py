@@ -28,6 +28,7 @@ from grading.prompts import extract, fill
 T = TypeVar("T")
 AT_ONCE = 1000
 MOST_ERRORS = 1000  # broken rows that are kept word by word; the others are counted
+IMPORTED = "imported rollouts"  # the verb in the log
 RUN = "import:"  # how runs of imported rollouts begin: no experiment's run has a colon
 NAME_LENGTH = 100
 LARGEST = 2**31 - 1
@@ -129,7 +130,7 @@ def import_rollouts(
             cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [run])
         _import(rows, partial(_read_rollout, domain), partial(_insert_rollouts, domain, run, split, report), report)
         counts = {"created": report.created, "prompts": report.prompts, "existing": report.existing, "broken": report.broken}
-        audit.record(actor, "imported rollouts", domain, run=run, **counts)
+        audit.record(actor, IMPORTED, domain, run=run, **counts)
         if dry_run:
             transaction.set_rollback(True)
     return report

@@ -18,11 +18,11 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from annotation import actions, readers, ready, trials
+from annotation import actions, domain_forms, readers, ready, trials
 from annotation import preview as rendering
 from annotation.domain_forms import DomainForm, ImportForm, SampleForm, TrialForm, imported_rollouts
-from annotation.errors import AnnotationError, InvalidDomain
-from annotation.models import AuditEntry, Domain, Expert, Prompt
+from annotation.errors import AnnotationError, InvalidDomain, Unreadable
+from annotation.models import AuditEntry, Domain, Expert, Prompt, digest_of
 from annotation.views.guards import researcher_only
 
 PER_PAGE = 20
@@ -98,6 +98,11 @@ def _write(request: HttpRequest, domain: Domain) -> HttpResponse:
     is_new, sent = domain.pk is None, request.method == "POST"
     stored = Domain() if is_new else Domain.objects.get(pk=domain.pk)  # the form writes into its instance
     form = DomainForm(request.POST if sent else None, instance=domain)
+    seen = _state(stored)
+    if sent and not is_new and request.POST.get("seen", seen) != seen:
+        form.add_error(
+            None, "It was changed since you opened it. Save again to put your words in place of what stands there now, which is kept below."
+        )
     if sent and form.is_valid():
         try:
             saved = actions.save_domain(form.instance, actor=request.user)
@@ -111,8 +116,13 @@ def _write(request: HttpRequest, domain: Domain) -> HttpResponse:
     if is_new and not sent:
         domain.grading_prompt = form.initial["grading_prompt"]
     shown = _preview(form.unchecked() if sent else domain, sample, stored)
-    context = {"form": form, "sample": sample, "domain": stored, "is_new": is_new, "shown": shown}
+    context = {"form": form, "sample": sample, "domain": stored, "is_new": is_new, "shown": shown, "seen": seen}
     return render(request, "annotation/domain_edit.html", context, status=422 if form.errors else 200)
+
+
+def _state(domain: Domain) -> str:
+    """A digest of all that can be edited."""
+    return digest_of(repr([getattr(domain, name) for name in DomainForm.Meta.fields]))
 
 
 @researcher_only
@@ -169,9 +179,18 @@ def bring_in(request: HttpRequest, slug: str) -> HttpResponse:
 
 def _bring_in(domain: Domain, path: Path, data: dict[str, Any], user: Any, *, dry_run: bool) -> actions.ImportReport:
     options: dict[str, Any] = {"actor": user, "dry_run": dry_run}
+    rows = _not_too_many(readers.rows(path))
     if data["kind"] == "prompts":
-        return actions.import_prompts(domain, data["split"] or None, readers.rows(path), **options)
-    return actions.import_rollouts(domain, readers.rows(path), name=data["name"], split=data["split"] or None, **options)
+        return actions.import_prompts(domain, data["split"] or None, rows, **options)
+    return actions.import_rollouts(domain, rows, name=data["name"], split=data["split"] or None, **options)
+
+
+def _not_too_many(rows: Iterator[readers.Row]) -> Iterator[readers.Row]:
+    for count, row in enumerate(rows, start=1):
+        if count > domain_forms.MOST_ROWS:  # a small file can hold millions
+            command = "Use manage.py import_prompts or import_rollouts."
+            raise Unreadable(f"It has more than {domain_forms.MOST_ROWS:,} rows, which is the most here. {command}")
+        yield row
 
 
 def _mark(data: dict[str, Any]) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from concurrent.futures import ThreadPoolExecutor
+import subprocess
+import sys
 
 import pytest
-from django.db import connection
+from django.conf import settings
 
-from annotation import trials
 from annotation.models import Domain
 
 pytestmark = pytest.mark.browser
@@ -56,18 +56,21 @@ def test_a_file_is_checked_and_then_brought_in_without_choosing_it_again(page, t
     assert scene.domain.prompts.count() == before + 3
 
 
-def test_the_verdict_of_a_trial_appears_by_itself(page, scene):
+@pytest.fixture
+def worker(process_env, tmp_path):
+    """A worker of the default queue."""
+    command = [sys.executable, "-m", "celery", "-A", "config", "worker", "-Q", "default", "--pool", "solo", "-n", "trial@test"]
+    with (tmp_path / "worker.log").open("w") as log:
+        process = subprocess.Popen(command, cwd=settings.BASE_DIR, env=process_env, stdout=log, stderr=subprocess.STDOUT)
+        yield process
+        process.terminate()
+        process.wait(30)
+
+
+def test_the_verdict_of_a_trial_appears_by_itself(scene, worker, page):
     page.goto(f"/domains/{scene.domain.slug}/trial/")
     page.get_by_label("A text to judge").fill("Mia had a lantern. Mia lost it.")
     page.get_by_role("button", name="Ask").click()
-    page.get_by_text("Waiting for a worker").wait_for()
-    token = page.url.rstrip("/").rsplit("/", 1)[1]
-
-    def work() -> None:
-        trials.carry_out(token)
-        connection.close()
-
-    with ThreadPoolExecutor(1) as pool:  # a loop is there in this thread, and judges are asynchronous
-        pool.submit(work).result()
-    page.get_by_role("heading", name="Score").wait_for()
+    page.get_by_role("heading", name="Score").wait_for(timeout=60_000)
+    page.get_by_role("heading", name="Critique").wait_for()
     assert page.get_by_text("Waiting for a worker").count() == 0

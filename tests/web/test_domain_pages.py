@@ -119,6 +119,21 @@ def test_an_edit_keeps_what_stood_there_before_and_shows_it(client, domain, scen
     assert AuditEntry.objects.get(verb="edited").data["before"]["grading_prompt"] == "Judge {CONTENT}."
 
 
+def test_what_a_colleague_saved_meanwhile_is_not_overwritten_unseen(client, domain, signed_in):
+    seen = client.get(reverse("domain-edit", args=["riddles"])).context["seen"]
+    signed_in("rahel").post(reverse("domain-edit", args=["riddles"]), TYPED | {"guidelines": "Rahel's words.", "seen": seen})
+    answer = client.post(reverse("domain-edit", args=["riddles"]), TYPED | {"guidelines": "Mine.", "seen": seen})
+    assert answer.status_code == 422
+    assert "It was changed since you opened it" in answer.content.decode()
+    assert "Mine." in answer.content.decode()
+    domain.refresh_from_db()
+    assert domain.guidelines == "Rahel's words."
+    client.post(reverse("domain-edit", args=["riddles"]), TYPED | {"guidelines": "Mine.", "seen": answer.context["seen"]})
+    domain.refresh_from_db()
+    assert domain.guidelines == "Mine."
+    assert AuditEntry.objects.filter(verb="edited").first().data["before"] == {"guidelines": "Rahel's words."}
+
+
 def test_the_admin_keeps_it_by_the_same_action_and_refuses_the_same(signed_in, domain):
     client, address = signed_in("ada"), reverse("admin:annotation_domain_change", args=[domain.pk])
     typed = TYPED | {"score_anchors": '["a", "b"]'}
@@ -238,6 +253,12 @@ def test_a_file_that_will_not_do_is_refused_with_the_reason(change, words, clien
 def test_a_file_that_is_too_large_is_sent_to_the_command_line(client, domain, monkeypatch):
     monkeypatch.setattr(domain_forms, "MOST_BYTES", 10)
     assert "import_prompts" in send(client).content.decode()
+
+
+def test_so_is_one_with_too_many_rows(client, domain, monkeypatch):
+    monkeypatch.setattr(domain_forms, "MOST_ROWS", 2)
+    assert "It has more than 2 rows" in send(client).content.decode()
+    assert not domain.prompts.exists()
 
 
 def test_rollouts_come_in_from_a_table(client, domain):
