@@ -191,7 +191,7 @@ def _parquet(path: Path) -> Iterator[Row]:
 
     try:
         file = pyarrow.parquet.ParquetFile(path, memory_map=True)
-    except (pyarrow.ArrowException, OSError) as exc:
+    except (pyarrow.ArrowException, OSError, ValueError) as exc:
         raise Unreadable(f"It cannot be read as Parquet: {exc}") from exc
     with file:
         _check_names(file.schema_arrow.names)
@@ -202,8 +202,8 @@ def _saved(folder: Path) -> Iterator[Row]:
     """A Dataset (state.json and its Arrow files) or a DatasetDict (a folder for each split). Read without `datasets`, which may load torch."""
     if (folder / "dataset_dict.json").is_file():
         number = 1
-        for split in _json(folder / "dataset_dict.json", "splits"):
-            for row in _shards(folder / Path(split).name, number):
+        for split in _names(folder / "dataset_dict.json", "splits"):
+            for row in _shards(folder / split, number):
                 number = row.number + 1
                 values = None if row.values is None else {"split": SPLITS.get(split, split), **row.values}
                 yield Row(row.number, values, row.problem)
@@ -216,8 +216,8 @@ def _saved(folder: Path) -> Iterator[Row]:
 def _shards(folder: Path, number: int) -> Iterator[Row]:
     import pyarrow
 
-    for entry in _json(folder / "state.json", "_data_files"):
-        path = folder / Path(entry["filename"]).name
+    for name in _names(folder / "state.json", "_data_files", "filename"):
+        path = folder / name
         try:
             with pyarrow.memory_map(str(path)) as source:
                 reader = pyarrow.ipc.open_stream(source)
@@ -225,18 +225,17 @@ def _shards(folder: Path, number: int) -> Iterator[Row]:
                 for row in _of_batches(iter(reader), number):
                     number = row.number + 1
                     yield row
-        except (pyarrow.ArrowException, OSError) as exc:
+        except (pyarrow.ArrowException, OSError, ValueError) as exc:
             raise Unreadable(f"{path.name} in {folder.name} cannot be read: {exc}") from exc
 
 
-def _json(path: Path, key: str) -> list[Any]:
+def _names(path: Path, key: str, inner: str = "") -> list[str]:
+    """The names under `key` in a file of JSON, or under `inner` in the objects that are there; without folders before them."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))[key]
-    except (OSError, ValueError, KeyError, TypeError) as exc:
+        return [Path(entry[inner] if inner else entry).name for entry in found]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as exc:
         raise Unreadable(f"{path.name} in {path.parent.name} cannot be read. Save the data set again.") from exc
-    if not isinstance(found, list):
-        raise Unreadable(f"{path.name} in {path.parent.name} names no {key}. Save the data set again.")
-    return found
 
 
 def _of_batches(batches: Iterator[Any], number: int) -> Iterator[Row]:
@@ -246,7 +245,7 @@ def _of_batches(batches: Iterator[Any], number: int) -> Iterator[Row]:
     while True:
         try:
             batch = next(batches, None)
-        except (pyarrow.ArrowException, OSError) as exc:
+        except (pyarrow.ArrowException, OSError, ValueError) as exc:
             yield Row(number, None, f"cannot be read, and nothing that follows it: {exc}")
             return
         if batch is None:
@@ -259,16 +258,21 @@ def _of_batches(batches: Iterator[Any], number: int) -> Iterator[Row]:
 
 def _of_batch(batch: Any, number: int) -> Iterable[Row]:
     try:
-        return [Row(number + i, _present(values)) for i, values in enumerate(batch.to_pylist(maps_as_pydicts="strict"))]
+        return [Row(number + i, values) for i, values in enumerate(_python(batch))]
     except Exception:  # one cell that is no UTF-8 or no Python value must not take its neighbours along
         return [_alone(batch.slice(i, 1), number + i) for i in range(batch.num_rows)]
 
 
 def _alone(batch: Any, number: int) -> Row:
     try:
-        return Row(number, _present(batch.to_pylist(maps_as_pydicts="strict")[0]))
+        return Row(number, _python(batch)[0])
     except Exception as exc:
         return Row(number, None, f"cannot be read: {exc}")
+
+
+def _python(batch: Any) -> list[Any]:
+    batch.validate(full=True)  # without it a damaged file can end the process
+    return [_present(values) for values in batch.to_pylist(maps_as_pydicts="strict")]
 
 
 def _present(value: Any) -> Any:

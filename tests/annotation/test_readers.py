@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import tracemalloc
 from pathlib import Path
 
@@ -195,6 +196,41 @@ def test_any_bytes_make_rows_or_a_plain_error(data, name, tmp_path):
         return
     assert all((row.values is None) == bool(row.problem) for row in rows)
     assert [row.number for row in rows] == sorted({row.number for row in rows})
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory) -> dict[str, Path]:
+    """A Parquet file, and the Arrow file of a saved data set."""
+    folder = tmp_path_factory.mktemp("tables")
+    rows = [{"split": "train", "variables": {"TOPIC": f"topic {i}"}, "step": i, "more": [1, i]} for i in range(60)]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), folder / "a.parquet", row_group_size=20)
+    (arrow,) = saved(folder / "d", rows).glob("*.arrow")
+    return {"parquet": folder / "a.parquet", "arrow": arrow}
+
+
+DAMAGE = st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), min_size=1, max_size=6)
+
+
+@EACH
+@given(kind=st.sampled_from(["parquet", "arrow"]), damage=DAMAGE, cut=st.none() | st.integers(1, 10**6))
+def test_a_damaged_table_makes_rows_or_a_plain_error_and_never_ends_the_process(kind, damage, cut, tables, tmp_path):
+    whole = bytearray(tables[kind].read_bytes())
+    for place, byte in damage:
+        whole[place % len(whole)] = byte
+    data = bytes(whole[: cut % len(whole) + 1] if cut else whole)
+    if kind == "parquet":
+        path = written(tmp_path, "a.parquet", data)
+    else:
+        path = tmp_path / "d"
+        shutil.copytree(tables[kind].parent, path, dirs_exist_ok=True)
+        (path / tables[kind].name).unlink()  # a file that may still be mapped must not change
+        written(path, tables[kind].name, data)
+    try:
+        rows = list(readers.rows(path))
+    except Unreadable:
+        return
+    assert all((row.values is None) == bool(row.problem) for row in rows)
+    assert [row.number for row in rows] == list(range(1, len(rows) + 1))
 
 
 CELLS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\r\n"), min_size=1, max_size=20).filter(str.strip)
