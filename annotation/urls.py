@@ -1,6 +1,6 @@
 from django.urls import path
 
-from annotation.views import account, batches, history, quality, review
+from annotation.views import account, batches, domains, history, quality, review
 
 urlpatterns = [
     path("", review.home, name="home"),
@@ -22,6 +22,15 @@ urlpatterns = [
     path("review/<uuid:token>/decline/", review.decline, name="review-decline"),
     path("review/<uuid:token>/release/", review.release, name="review-release"),
     path("experts/quality/", quality.everybody, name="experts-quality"),
+    path("domains/", domains.domains, name="domains"),
+    path("domains/new/", domains.new, name="domain-new"),
+    path("domains/preview/", domains.preview, name="domain-preview"),
+    path("domains/ready/<slug:name>/", domains.load, name="domain-load"),
+    path("domains/<slug:slug>/", domains.domain, name="domain"),
+    path("domains/<slug:slug>/edit/", domains.edit, name="domain-edit"),
+    path("domains/<slug:slug>/import/", domains.bring_in, name="domain-import"),
+    path("domains/<slug:slug>/trial/", domains.trial, name="domain-trial"),
+    path("domains/<slug:slug>/trial/<uuid:token>/", domains.outcome, name="domain-trial-outcome"),
     path("batches/", batches.batches, name="batches"),
     path("batches/<int:pk>/", batches.batch, name="batch"),
     path("batches/<int:pk>/priority/", batches.priority, name="batch-priority"),

@@ -95,6 +95,11 @@ if DATABASE_IS_EMBEDDED:
     DATABASES["default"]["ENGINE"] = "config.postgres"
 
 CHANNEL_LAYERS = {"default": {"BACKEND": "channels_redis.core.RedisChannelLayer", "CONFIG": {"hosts": [REDIS_URL], "prefix": "touchstone"}}}
+CACHES = {
+    "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
+    # What workers leave for the web processes to show.
+    "shared": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL, "KEY_PREFIX": "touchstone"},
+}
 
 # The database is the truth: a task that is lost is found by the sweeps, so nothing is stored about tasks and none is sent again.
 CELERY_BROKER_URL = REDIS_URL.replace("unix://", "redis+socket://", 1).replace("?db=", "?virtual_host=", 1)  # Celery's own words for the same
