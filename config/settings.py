@@ -91,6 +91,8 @@ DATABASE_URL = env.url("DATABASE_URL", _places.database_url, ("postgresql", "pos
 REDIS_URL = env.url("REDIS_URL", _places.redis_url, ("redis", "rediss", "unix"))
 # Threads that serve pages keep their connection; it is looked at before each request.
 DATABASES = {"default": dj_database_url.parse(DATABASE_URL, conn_max_age=600, conn_health_checks=True)}
+# Statements of `annotation.prepared` are planned once for a connection. A pooler that hands connections on within a session may not allow it.
+DATABASES["default"].setdefault("OPTIONS", {})["prepare_threshold"] = 0 if env.flag("TOUCHSTONE_PREPARE", True) else None
 if DATABASE_IS_EMBEDDED:
     DATABASES["default"]["ENGINE"] = "config.postgres"
 
