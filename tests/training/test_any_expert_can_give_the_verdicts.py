@@ -11,7 +11,7 @@ from django.db import connection
 
 from annotation import actions as queue
 from annotation.actions import ledger
-from annotation.models import AuditEntry, Batch, Expert, Feedback
+from annotation.models import AuditEntry, Batch, Expert, Feedback, Price
 from tests.annotation.claude import KEY, Claude, entry, text_of
 from training import actions, drive
 from training.errors import InvalidExperiment, WrongState
@@ -68,7 +68,9 @@ def test_a_language_model_by_single_messages_and_by_batches(make, settings, monk
     with Claude().running() as server:
         server.script = lambda params: {"content": [{"type": "text", "text": trace(text_of(params))}], "stop_reason": "end_turn"}
         settings.EXPERTS = settings.EXPERTS | {"claude": entry(server.url, batch=batch)}
-        claude = Expert.objects.create(alias="claude", name="Claude", kind=Expert.Kind.LLM, backend="claude", price="claude-opus-5-5")
+        rates = {"input": 4, "output": 20, "cache_read": Decimal("0.4"), "cache_write": 5, "batch_discount": Decimal("0.5")}
+        Price.objects.create(name="opus", since="2026-01-01", **rates)
+        claude = Expert.objects.create(alias="claude", name="Claude", kind=Expert.Kind.LLM, backend="claude", price="opus")
         budget = queue.set_budget(unit="money", limit=50, expert=claude)
         experiment = drive.drive(actions.start(make(expert=claude, **SHORT)).pk)
     assert experiment.state == Experiment.State.DONE, experiment.note
