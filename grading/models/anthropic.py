@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -116,7 +116,6 @@ class AnthropicModel:
         The seed changes nothing at the API. In batches it tells apart what was asked for twice: with another seed, the same request is a new one.
         """
         check(self, requests, sampling)
-        requests = [[Message(message.role, encodable(message.content)) for message in messages] for messages in requests]
         if not self.batch and sampling.max_tokens > LONGEST_UNSTREAMED:
             raise ConfigurationError(f"max_tokens above {LONGEST_UNSTREAMED} take batch=True: the API would want to stream the answer")
         if batches is not None and not self.batch:
@@ -138,7 +137,7 @@ class AnthropicModel:
         calls = Calls(self.max_concurrency)
         found: dict[tuple[int, int], Outcome] = {}
         for places in self._in_order(len(requests), sampling.n, shared):
-            jobs = [partial(self._answer, server, requests[i], sampling, shared) for i, _ in places]
+            jobs = [partial(self._answer, server, requests, i, sampling, shared) for i, _ in places]
             found.update(zip(places, await calls.run(jobs), strict=True))
         return calls.settle([[found[i, k] for k in range(sampling.n)] for i in range(len(requests))], sampling.n)
 
@@ -154,8 +153,10 @@ class AnthropicModel:
         yield first
         yield others
 
-    async def _answer(self, server: Server, messages: Sequence[Message], sampling: Sampling, shared: Prefix) -> list[Completion]:
-        message = await server.ask(server.client.messages.create(**self.request(messages, sampling, shared)))
+    async def _answer(
+        self, server: Server, requests: Sequence[Sequence[Message]], place: int, sampling: Sampling, shared: Prefix
+    ) -> list[Completion]:
+        message = await server.ask(server.client.messages.create(**self.request(requests[place], sampling, shared)))
         if getattr(message, "content", None) is None or getattr(message, "usage", None) is None:
             raise GraderError(f"{server.name} answered without a message", retry=Retry.after(WAIT))
         return [completion_of(message)]
@@ -179,6 +180,7 @@ class AnthropicModel:
 
     def _content(self, text: str, cut: int, marked: bool) -> str | list[dict[str, Any]]:
         """The text of a turn; its first `cut` characters, and with `marked` all of it, end where the cache may end."""
+        text = encodable(text)  # as many characters as before
         mark = {"cache_control": {"type": "ephemeral", "ttl": self.cache}}
         parts = [{"type": "text", "text": text[:cut]} | mark] if cut else []
         if not parts and not marked:
@@ -207,21 +209,21 @@ def shared_prefix(requests: Sequence[Sequence[Message]]) -> Prefix:
     """Where the common beginning of two or more requests ends: after a turn, a line or a word; `NOTHING` where it is too short to be cached."""
     if len(requests) < 2:
         return NOTHING
-    turns = min(map(len, requests))
-    turns = next((i for i in range(turns) if len({messages[i] for messages in requests}) > 1), turns)
+    first, turns = requests[0], min(map(len, requests))
+    turns = next((i for i in range(turns) if any(messages[i] != first[i] for messages in requests)), turns)
     chars = 0
-    if all(len(messages) > turns for messages in requests) and len({messages[turns].role for messages in requests}) == 1:
-        chars = _boundary([messages[turns].content for messages in requests])
-    length = sum(len(message.content) for message in requests[0][:turns]) + chars
+    if all(len(messages) > turns and messages[turns].role == first[turns].role for messages in requests):
+        chars = _boundary(lambda: (messages[turns].content for messages in requests))
+    length = sum(len(message.content) for message in first[:turns]) + chars
     return Prefix(turns, chars) if length >= CACHED_FROM else NOTHING
 
 
-def _boundary(texts: Sequence[str]) -> int:
+def _boundary(texts: Callable[[], Iterable[str]]) -> int:
     """How many characters the texts share, up to the end of a line, or else of a word. Either side of it has words: the API takes no blank text."""
-    low, high = min(texts), max(texts)  # what these two share, those between them share too
+    low, high = min(texts()), max(texts())  # what these two share, those between them share too
     common = low[: next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), len(low))]
     chars = (common.rfind("\n") + 1) or (common.rfind(" ") + 1)
-    return chars if common[:chars].strip() and all(text[chars:].strip() for text in texts) else 0
+    return chars if common[:chars].strip() and all(text[chars:].strip() for text in texts()) else 0
 
 
 def completion_of(message: Any) -> Completion:

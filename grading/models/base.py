@@ -47,6 +47,7 @@ class LanguageModel(Protocol):
     async def generate(self, requests: Sequence[Sequence[Message]], sampling: Sampling, *, seed: int) -> list[list[Completion]]:
         """`sampling.n` completions for each request, in the order of the requests.
 
+        `requests` may be written out only as they are looked at (as a grader's are), so a model holds no more of them than it has under way.
         A request is a conversation: at most one system turn, which comes first, then turns of user and assistant, the last of them the user's
         (or the assistant's, with PREFILL). A completion that reaches `sampling.max_tokens` is not finished. A request that was declined, or that
         the server would not take while it took others, is answered by completions that say so (`Completion.failure`) and takes no other with it.

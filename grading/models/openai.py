@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
@@ -33,6 +35,7 @@ PLAIN_SAMPLING = {"top_p": 1.0, "top_k": 0, "min_p": 0.0, "repetition_penalty": 
 OURS = {"model", "messages", "n", "seed", "temperature", "max_tokens", "max_completion_tokens", "logprobs", "stream"}
 CONTINUE = {"continue_final_message": True, "add_generation_prompt": False}
 STOPS = {"stop": "end", "length": "length", "content_filter": "refused"}
+SPECIALS = re.compile(r"<[|\uff5c][^\s<>]{1,80}[|\uff5c]>|</?(?:s|bos|eos|start_of_turn|end_of_turn)>|\[/?(?:INST|SYSTEM_PROMPT)\]")
 NO_KEY = "none"  # the client wants one, and would look for one that is meant for another server
 
 
@@ -93,26 +96,32 @@ class OpenAIModel:
             api_key=self.secret.value or NO_KEY, base_url=self.base_url, timeout=self.timeout, max_retries=self.max_retries
         ) as client:
             calls = Calls(self.max_concurrency)
-            jobs = [partial(self._answer, sdk, client, messages, sampling, derive_seed(seed, i)) for i, messages in enumerate(requests)]
+            jobs = [partial(self._answer, sdk, client, requests, i, sampling, derive_seed(seed, i)) for i in range(len(requests))]
             return calls.settle([[outcome] for outcome in await calls.run(jobs)], sampling.n)
 
-    async def _answer(self, sdk: Any, client: Any, messages: Sequence[Message], sampling: Sampling, seed: int) -> list[Completion]:
+    async def _answer(
+        self, sdk: Any, client: Any, requests: Sequence[Sequence[Message]], place: int, sampling: Sampling, seed: int
+    ) -> list[Completion]:
+        n = sampling.n if sampling.temperature else 1  # greedy samples are all the same, and vLLM takes no more than one
         found: list[Completion] = []
-        while len(found) < sampling.n:
-            wanted = 1 if self._one_by_one else sampling.n - len(found)
-            request = self._request(messages, sampling, wanted, derive_seed(seed, len(found)) if found else seed)
+        while len(found) < n:
+            wanted = 1 if self._one_by_one else n - len(found)
+            request = self.request(requests[place], sampling, wanted, derive_seed(seed, len(found)) if found else seed)
             response = await ask(client.chat.completions.create(**request), sdk, self.base_url, self.secret)
             got = completions_of(response)
             if not got:
                 raise GraderError(f"{self.base_url} answered without a choice", retry=Retry.after(WAIT))
             self._one_by_one = self._one_by_one or len(got) < wanted
             found += got[:wanted]
-        return found
+        return found + [replace(found[0], usage=Usage())] * (sampling.n - n)
 
-    def _request(self, messages: Sequence[Message], sampling: Sampling, n: int, seed: int) -> dict[str, Any]:
+    def request(self, messages: Sequence[Message], sampling: Sampling, n: int, seed: int) -> dict[str, Any]:
+        """What the client is asked for: `n` choices of one conversation."""
+        if messages[-1].role == "assistant" and not messages[-1].content.strip():
+            messages = messages[:-1]  # a turn begun without words is yet to begin; chat templates would close it
         request: dict[str, Any] = {
             "model": self.model,
-            "messages": [{"role": message.role, "content": encodable(message.content)} for message in messages],
+            "messages": [{"role": message.role, "content": plain(message.content)} for message in messages],
         }
         body: dict[str, Any] = {self.max_tokens_field: sampling.max_tokens} | self.extra
         if n > 1:
@@ -126,6 +135,14 @@ class OpenAIModel:
         if messages[-1].role == "assistant":
             body |= CONTINUE
         return request | {"extra_body": body}
+
+
+def plain(text: str) -> str:
+    """`text` as it can be sent, with a space in what tokenizers may take for a special token: nobody may end a turn from inside one.
+
+    Servers read such tokens wherever they are spelt out. Which ones a model has they do not tell, so these are the spellings in use.
+    """
+    return SPECIALS.sub(lambda match: f"{match[0][0]} {match[0][1:]}", encodable(text))
 
 
 def completions_of(response: Any) -> list[Completion]:
