@@ -42,7 +42,7 @@ CACHES = ("5m", "1h")
 CACHED_FROM = 4000  # characters, about 1,000 tokens: no model caches less, and most ask for more
 LONGEST_UNSTREAMED = 21_333  # tokens that the API writes in ten minutes, beyond which it wants to stream
 LONGEST_PATIENCE = 120.0  # seconds of retry-after that are waited within a call; with more, the caller is told
-BATCH_BYTES = 200_000_000  # of 256 MB that a batch may have
+BATCH_BYTES = 32_000_000  # of 256 MB that a batch may have: to send one takes several times its size in memory
 CLOCKS = timedelta(minutes=1)  # that the API's clock may be behind ours
 STOPS = {"end_turn": "end", "stop_sequence": "end", "max_tokens": "length", "model_context_window_exceeded": "length", "refusal": "refused"}
 STATUSES = {"invalid_request_error": 400, "authentication_error": 401, "billing_error": 402, "permission_error": 403, "not_found_error": 404}
@@ -64,7 +64,7 @@ class AnthropicModel:
     `retry-after` says (at most two minutes), for 408, 409, 429, 5xx with 529, a dropped connection and no answer within `timeout` seconds. What
     is left is a `GraderError` that says when to come back. A request that timed out may have been answered, and paid, all the same.
 
-    With `batch`, requests go into Message Batches of up to `batch_size`: half the price, mostly within an hour, at most in a day. They are
+    With `batch`, requests go into Message Batches of up to `batch_size` and 32 MB: half the price, mostly within an hour, at most in a day. They are
     looked at every `poll_seconds`; after `max_wait` seconds (default: as long as it takes) `StillRunning` is raised, which needs a `BatchHandle`
     to come back with. What expired or failed at the server is asked again up to `resubmissions` times, and nothing else is; what somebody
     cancelled is not. Making a batch is not retried by the client: where the answer is lost, the batches that came into being meanwhile are
@@ -275,7 +275,11 @@ class Batches:
                 if not missing:
                     break
                 bodies = ((name, self.model.request(requests[wanted[name]], sampling, shared)) for name in missing)
-                await self._collect([batch_id for chunk in self._chunks(bodies) for batch_id in await self._create(chunk)], wanted)
+                made: list[str] = []
+                for chunk in self._chunks(bodies):
+                    made += await self._create(chunk)
+                    chunk.clear()  # before the next is written out
+                await self._collect(made, wanted)
             if left := len(wanted.keys() - self.found.keys()):
                 raise GraderError(f"{left} of {len(wanted)} requests expired or failed at {self.server.name} again", retry=Retry.after(WAIT_BUSY))
         except (GraderError, ConfigurationError) as exc:
