@@ -151,6 +151,11 @@ class TestLoras:
         alone = [await model.generate(TASKS, GREEDY, seed=1) for model in models]
         assert [words(answers) for answers in together] == [words(answers) for answers in alone]
 
+    async def test_one_of_zeros_stands_for_the_base_in_the_company_of_others(self, vllm_server, adapters, tmp_path):
+        vllm_server.load_lora("proxy-0", save_lora(BASE, tmp_path / "proxy-0", seed=0, spread=0.0))
+        zeros, _ = await asyncio.gather(*(served(vllm_server, name).generate(TASKS, GREEDY, seed=1) for name in ("proxy-0", "proxy-1")))
+        assert words(zeros) == words(await served(vllm_server).generate(TASKS, GREEDY, seed=1))
+
     def test_one_that_is_not_loaded_is_named(self, vllm_server):
         with pytest.raises(ConfigurationError, match="The model `proxy-9` does not exist"):
             generate(served(vllm_server, "proxy-9"), ask("a"), Sampling(max_tokens=2))
