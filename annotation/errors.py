@@ -64,5 +64,17 @@ class InvalidSelection(AnnotationError):
     """Rollouts, rows or feedback that cannot enter a batch or the tables as they are; the message names them."""
 
 
+class InvalidDomain(AnnotationError):
+    """What was written does not make a domain yet. `errors` maps a field's name to what to do about it."""
+
+    def __init__(self, errors: dict[str, str]) -> None:
+        super().__init__(" ".join(errors.values()))
+        self.errors = errors
+
+
+class Unreadable(AnnotationError):
+    """A file that no rows can be read from; the message says what it seems to be and what to do."""
+
+
 class NothingToDo(AnnotationError):
     """There is nothing left to which the request could apply."""

@@ -30,6 +30,10 @@ class Domain(models.Model):
     description = models.TextField(blank=True)
     generation_prompt = models.TextField(help_text="What the policy is asked. {NAME} stands for a prompt's variable NAME.")
     grading_prompt = models.TextField(help_text="What a grader is asked: the baseline. {INSTRUCTIONS} and {CONTENT} stand for the case.")
+    rubric_prompt = models.TextField(
+        blank=True,
+        help_text="What a strong model is asked that writes a grading prompt. {EXAMPLES} stands for texts with the expert's and the proxy's traces.",
+    )
     guidelines = models.TextField(blank=True, help_text="Markdown, for reviewers.")
     content_tag = models.CharField(max_length=40, blank=True, help_text="Tag around the text inside a completion; empty: all of it.")
     critique_tag = models.CharField(max_length=40, default="critique")

@@ -27,6 +27,12 @@ def _asked(user: Any, expert: Expert | None) -> QuerySet[Expert]:
     return active.filter(pk=expert.pk) if expert is not None else active.filter(kind=Expert.Kind.HUMAN, members=user)
 
 
+def usable_by(user: Any) -> QuerySet[Expert]:
+    """Experts whom `user` may have judge something; None: whoever works on the server."""
+    active = Expert.objects.filter(active=True)
+    return active if user is None or user.is_superuser else active.filter(Q(users=None) | Q(users=user)).distinct()
+
+
 def used_up(user: Any) -> Q:
     """Of items: those that a hard budget lets nobody, or not `user`, judge any more."""
     budget = Budget.objects.filter(

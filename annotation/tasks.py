@@ -14,7 +14,7 @@ from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
 
-from annotation import actions, costs, experts, provider, querysets, validation
+from annotation import actions, costs, experts, provider, querysets, trials, validation
 from annotation.actions.batches import close_complete, start_answering
 from annotation.actions.budgets import Most
 from annotation.actions.outages import FAILED
@@ -90,6 +90,12 @@ def sweep() -> dict[str, int]:
     for batch_id in waiting:
         start_answering(batch_id)
     return {"expired": expired, "closed": closed, "restarted": len(waiting)}
+
+
+@shared_task
+def try_verdict(token: str) -> None:
+    """Have a judge say what it makes of one text; see `annotation.trials`."""
+    trials.carry_out(token)
 
 
 def answer(batch: Batch, judge: Judge, *, first: int = 0) -> int:

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from annotation.views import account, batches, experts, history, quality, review, spending
+from annotation.views import account, batches, domains, experts, history, quality, review, spending
 
 urlpatterns = [
     path("", review.home, name="home"),
@@ -34,6 +34,15 @@ urlpatterns = [
     path("spending/", spending.spending, name="spending"),
     path("spending/csv/", spending.as_csv, name="spending-csv"),
     path("prices/", spending.prices, name="prices"),
+    path("domains/", domains.domains, name="domains"),
+    path("domains/new/", domains.new, name="domain-new"),
+    path("domains/preview/", domains.preview, name="domain-preview"),
+    path("domains/ready/<slug:name>/", domains.load, name="domain-load"),
+    path("domains/<slug:slug>/", domains.domain, name="domain"),
+    path("domains/<slug:slug>/edit/", domains.edit, name="domain-edit"),
+    path("domains/<slug:slug>/import/", domains.bring_in, name="domain-import"),
+    path("domains/<slug:slug>/trial/", domains.trial, name="domain-trial"),
+    path("domains/<slug:slug>/trial/<uuid:token>/", domains.outcome, name="domain-trial-outcome"),
     path("batches/", batches.batches, name="batches"),
     path("batches/<int:pk>/", batches.batch, name="batch"),
     path("batches/<int:pk>/priority/", batches.priority, name="batch-priority"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from math import isfinite
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
 
 
 LONGEST = 100_000  # characters of a critique
+TAG = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+TAGS = {"content_tag": "the text's", "critique_tag": "the critique's", "deliberation_tag": "the deliberation's", "score_tag": "the score's"}
+RESERVED_SLUGS = {"new", "preview", "ready"}  # pages of their own beside the domains
 
 
 def read_score(domain: Domain, score: float | str | None, *, required: bool) -> tuple[float | None, str]:
@@ -39,6 +43,43 @@ def problems(domain: Domain, *, critique: str, score: float | str | None, unscor
     _, problem = read_score(domain, score, required=domain.score_required and not unscored_reason)
     if problem:
         errors["score"] = problem
+    return errors
+
+
+def domain_problems(domain: Domain) -> dict[str, str]:
+    """What keeps these words from being a domain, by field; {} where nothing does."""
+    errors = {}
+    if not domain.name.strip():
+        errors["name"] = "Give it a name."
+    if domain.slug in RESERVED_SLUGS:
+        errors["slug"] = f"“{domain.slug}” is an address of its own here. Choose another."
+    if not domain.generation_prompt.strip():
+        errors["generation_prompt"] = "Write what the policy is asked, with a placeholder such as {TOPIC} where a prompt's own words belong."
+    if "{CONTENT}" not in domain.grading_prompt:
+        errors["grading_prompt"] = "It has no {CONTENT}: put it where the text to judge belongs, and {INSTRUCTIONS} where its task does."
+    if domain.rubric_prompt.strip() and "{EXAMPLES}" not in domain.rubric_prompt:
+        errors["rubric_prompt"] = "It has no {EXAMPLES}: put it where the texts with their traces belong."
+    errors |= _tag_problems(domain)
+    if not (isfinite(domain.score_min) and isfinite(domain.score_max)) or domain.score_min >= domain.score_max:
+        errors["score_max"] = f"The highest score must lie above the lowest, which is {domain.score_min:g}."
+    anchors = domain.score_anchors
+    if not isinstance(anchors, list) or not all(isinstance(word, str) and word.strip() for word in anchors):
+        errors["score_anchors"] = "Words along the scale are a list of texts, from low to high."
+    return errors
+
+
+def _tag_problems(domain: Domain) -> dict[str, str]:
+    errors: dict[str, str] = {}
+    seen: dict[str, str] = {}
+    for field, whose in TAGS.items():
+        tag = getattr(domain, field)
+        if not tag and field == "content_tag":
+            continue
+        if not TAG.fullmatch(tag):
+            errors[field] = "A tag is a word without the < and >: letters, digits, hyphens, underscores."
+        elif tag.lower() in seen:
+            errors[field] = f"<{tag}> is {seen[tag.lower()]} tag already: a trace could not be taken apart. Choose another."
+        seen.setdefault(tag.lower(), whose)
     return errors
 
 

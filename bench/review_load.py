@@ -285,7 +285,8 @@ async def drive(port: int, tokens: list[str], seconds: float) -> dict[str, Any]:
 
 LEAST_CLAIM = """
 WITH following AS (
-    SELECT id, rollout_id FROM annotation_item WHERE batch_id = %s AND state = 'ready' ORDER BY position LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED
+    SELECT id, rollout_id FROM annotation_item WHERE batch_id = %s AND expert_id = %s AND state = 'ready'
+    ORDER BY position LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED
 ), taken AS (
     UPDATE annotation_item item SET state = 'claimed' FROM following WHERE item.id = following.id
 ), claim AS (
@@ -314,7 +315,7 @@ async def floor(env: dict[str, str], made: dict[str, Any], seconds: float) -> di
         held: list[int] = []
 
         async def claim() -> None:
-            cursor = await connection.execute(LEAST_CLAIM, [made["batch"], user])
+            cursor = await connection.execute(LEAST_CLAIM, [made["batch"], made["expert"], user])
             held.append((await cursor.fetchone())[0])
 
         async def submit() -> None:

@@ -91,10 +91,17 @@ DATABASE_URL = env.url("DATABASE_URL", _places.database_url, ("postgresql", "pos
 REDIS_URL = env.url("REDIS_URL", _places.redis_url, ("redis", "rediss", "unix"))
 # Threads that serve pages keep their connection; it is looked at before each request.
 DATABASES = {"default": dj_database_url.parse(DATABASE_URL, conn_max_age=600, conn_health_checks=True)}
+# Statements of `annotation.prepared` are planned once for a connection. A pooler that hands connections on within a session may not allow it.
+DATABASES["default"].setdefault("OPTIONS", {})["prepare_threshold"] = 0 if env.flag("TOUCHSTONE_PREPARE", True) else None
 if DATABASE_IS_EMBEDDED:
     DATABASES["default"]["ENGINE"] = "config.postgres"
 
 CHANNEL_LAYERS = {"default": {"BACKEND": "channels_redis.core.RedisChannelLayer", "CONFIG": {"hosts": [REDIS_URL], "prefix": "touchstone"}}}
+CACHES = {
+    "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
+    # What workers leave for the web processes to show.
+    "shared": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL, "KEY_PREFIX": "touchstone"},
+}
 
 # The database is the truth: a task that is lost is found by the sweeps, so nothing is stored about tasks and none is sent again.
 CELERY_BROKER_URL = REDIS_URL.replace("unix://", "redis+socket://", 1).replace("?db=", "?virtual_host=", 1)  # Celery's own words for the same

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 from grading.backends import load
 from grading.errors import ConfigurationError, GraderError, StillRunning
@@ -65,7 +65,7 @@ class Grader:
         answers: list[Sequence[Sequence[Completion] | None]] = []  # by prompt
         waiting: StillRunning | None = None
         for k, prompt in enumerate(self.prompts):
-            requests = [[Message("user", prompt.render(case, self.format))] for case in cases]
+            requests = Requests(prompt, cases, self.format)
             own = batches.part(str(k)) if batches is not None and len(self.prompts) > 1 else batches
             more: dict[str, Any] = {} if own is None else {"batches": own}
             try:
@@ -101,6 +101,27 @@ class Grader:
         else:
             verdict = parse_trace(completion.text, self.format, finished=completion.finished)
         return replace(verdict, usage=completion.usage, models=(completion.model,) if completion.model else ())
+
+
+class Requests(Sequence[list[Message]]):
+    """What a model is asked about each case, written out whenever it is looked at: that takes microseconds, and held all at once these texts would
+    take several times the memory of the cases.
+    """
+
+    def __init__(self, prompt: GradingPrompt, cases: Sequence[Case], fmt: TraceFormat) -> None:
+        self.prompt, self.cases, self.format = prompt, cases, fmt
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    @overload
+    def __getitem__(self, place: int) -> list[Message]: ...
+    @overload
+    def __getitem__(self, place: slice) -> Requests: ...
+    def __getitem__(self, place: int | slice) -> list[Message] | Requests:
+        if isinstance(place, slice):
+            return Requests(self.prompt, self.cases[place], self.format)
+        return [Message("user", self.prompt.render(self.cases[place], self.format))]
 
 
 def mean_verdict(samples: Sequence[Verdict]) -> Verdict:

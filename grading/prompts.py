@@ -60,13 +60,18 @@ def _fences(prompt: str) -> tuple[tuple[str, ...], re.Pattern[str]]:
     return tuple(dict.fromkeys(_OWN_TAG.findall(prompt))), re.compile("|".join(re.escape(sign) + "{3,}" for sign in signs) or r"(?!)")
 
 
+def placeholders(template: str) -> list[str]:
+    """The names of the upper-case placeholders of `template`, each once, in order."""
+    return [name for name in dict.fromkeys(_PLACEHOLDER.findall(template)) if name.isupper()]
+
+
 def fill(template: str, variables: Mapping[str, object]) -> str:
     """`template` with each {NAME} replaced by the variable NAME, once: braces in values stay as they are.
 
     Lower-case {name} is replaced if there is such a variable and otherwise left alone, as in code or formulas. Raises `ConfigurationError`
     naming the upper-case placeholders that no variable fills.
     """
-    missing = sorted({name for name in _PLACEHOLDER.findall(template) if name.isupper() and name not in variables})
+    missing = sorted(name for name in placeholders(template) if name not in variables)
     if missing:
         raise ConfigurationError(f"the prompt needs {', '.join(missing)}; the variables given are {', '.join(sorted(variables)) or 'none'}")
     return _PLACEHOLDER.sub(lambda match: str(variables[match[1]]) if match[1] in variables else match[0], template)

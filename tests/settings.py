@@ -27,6 +27,7 @@ from config.settings import *
 _number = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
 REDIS_URL = f"{REDIS_URL}?db={_number}"
 CELERY_BROKER_URL = f"{CELERY_BROKER_URL}?virtual_host={_number}"
+CACHES = {**CACHES, "shared": {**CACHES["shared"], "LOCATION": REDIS_URL}}
 CHANNEL_LAYERS = {"default": {**CHANNEL_LAYERS["default"], "CONFIG": {"hosts": [REDIS_URL], "prefix": "touchstone"}}}
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # the real one is slow on purpose

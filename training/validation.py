@@ -11,6 +11,7 @@ from typing import Any
 
 from django.conf import settings
 
+from annotation import querysets
 from annotation.actions.batches import MOST_CONTROLS
 from annotation.errors import InvalidSelection
 from annotation.models import Domain, Expert, Prompt
@@ -170,7 +171,7 @@ def _expert(expert: Expert | None, owner: Any, plan: Plan, errors: dict[str, str
         return
     if not expert.active:
         errors["expert"] = f"{expert.name} is not active any more; choose another expert, or have an admin activate it."
-    elif not may_use(owner, expert):
+    elif not querysets.usable_by(owner).filter(pk=expert.pk).exists():
         errors["expert"] = f"You may not use {expert.name}; choose another expert, or ask an admin."
     elif plan.protocol == "ceiling" and expert.kind not in Expert.ALONE:
         errors["expert"] = "RL on expert reward needs an expert that answers by itself: a language model or a program, not people."
@@ -179,11 +180,6 @@ def _expert(expert: Expert | None, owner: Any, plan: Plan, errors: dict[str, str
             errors["expert"] = f"Nobody is a member of {one.name}, so nobody would ever answer; have an admin add people to it."
         elif one.kind in Expert.ALONE and one.backend not in settings.EXPERTS:
             errors["expert"] = f"{one.name} uses the backend {one.backend!r}, which is not among settings.EXPERTS."
-
-
-def may_use(user: Any, expert: Expert) -> bool:
-    """Whether `user` may run experiments with the expert; None: whoever works on the server."""
-    return user is None or user.is_superuser or not expert.users.exists() or expert.users.filter(pk=user.pk).exists()
 
 
 def _prompts(domain: Domain | None, plan: Plan, errors: dict[str, str]) -> None:

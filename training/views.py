@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.contrib import messages
-from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
-from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from annotation import roles
 from annotation.models import Batch, Rollout
+from annotation.views.guards import researcher_only
 from training import actions, pages
 from training.errors import ExperimentError, InvalidExperiment
 from training.forms import ChangeForm, ExperimentForm, StopForm
@@ -22,19 +18,6 @@ from training.presets import PRESETS
 
 PER_PAGE = 25
 RECENT_JOBS = 6
-
-
-def researcher_only(view: Any) -> Any:
-    """Sign-in for the anonymous, 404 for whoever runs no experiments."""
-
-    @login_required
-    @never_cache
-    def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        if not roles.is_researcher(request.user):
-            raise Http404
-        return view(request, *args, **kwargs)
-
-    return guarded
 
 
 def _visible(request: HttpRequest, slug: str) -> Experiment:

@@ -7,10 +7,11 @@ id. Handing out items and ending stale claims skip what is locked.
 from annotation.actions.batches import close_batch, end_exhausted, reassign, reopen, reroute, select_batch, set_priority
 from annotation.actions.budgets import end_budget, hold_rewards, note_reached, set_budget
 from annotation.actions.claims import claim_ahead, claim_next, decline, expire_claims, open_claim, release, release_many, renew_claim
+from annotation.actions.domains import load_ready, save_domain
 from annotation.actions.drafts import save_draft
 from annotation.actions.experts import save_expert
 from annotation.actions.gold import remove_gold, set_gold
-from annotation.actions.importing import ImportReport, import_prompts
+from annotation.actions.importing import ImportReport, import_prompts, import_rollouts
 from annotation.actions.outages import ask_again, expert_answered, expert_failed, may_ask, probe_over
 from annotation.actions.prices import add_price
 from annotation.actions.recording import record_proxy_grades, record_reward_verdicts, record_rollouts
@@ -36,8 +37,10 @@ __all__ = [
     "forget_provider_batches",
     "hold_rewards",
     "import_prompts",
+    "import_rollouts",
     "keep_provider_batches",
     "leave_provider",
+    "load_ready",
     "may_ask",
     "note_reached",
     "open_claim",
@@ -54,6 +57,7 @@ __all__ = [
     "reroute",
     "reveal",
     "revise_feedback",
+    "save_domain",
     "save_draft",
     "save_expert",
     "select_batch",

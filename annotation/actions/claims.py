@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 from uuid import UUID
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
-from annotation import events, querysets
+from annotation import events, prepared, querysets
 from annotation.actions import audit
 from annotation.actions.budgets import Most, affords, hold
 from annotation.actions.ledger import applies
@@ -26,6 +26,7 @@ UNKNOWN = "There is no such item in your hands."
 State, Outcome = Item.State, Claim.Outcome
 WITH_ALL = ("item__batch__domain", "item__batch__expert", "item__expert", "item__rollout__prompt")
 
+FIELDS = Claim._meta.concrete_fields
 LIMITS = applies("expert.id", "batch.experiment", "%(user)s::bigint")
 # One statement hands out what waits: it finds the first batch with something for this person (as `querysets.claimable_by` says, and a test
 # holds the two together), locks its first items that nobody else is just taking, and leases them. Whoever has something in hand or fetched
@@ -74,7 +75,7 @@ WITH waiting AS MATERIALIZED (
     FROM taken
     RETURNING *
 )
-SELECT leased.*, taken.batch_id AS of_batch, taken.experiment AS of_experiment, taken.budgeted
+SELECT {", ".join(f"leased.{field.column}" for field in FIELDS)}, taken.batch_id, taken.experiment, taken.budgeted
 FROM leased JOIN taken ON taken.id = leased.item_id ORDER BY taken.position
 """  # noqa: S608 (SQL from above)
 
@@ -106,7 +107,9 @@ def claim_next(
                 if own := _own_claim(user, batch, now):
                     return [own]
                 found = claim()  # what was in the way has been ended
-            if not found and _free_some(user, expert, batch, now, claimed_ahead=True):
+            if not found and expire_claims(now, limit=STALE_AT_ONCE):
+                found = claim()
+            if not found and user is not None and _free_ahead(user, batch, now):
                 found = claim()
     except IntegrityError:  # the same person was handed an item in another window at the same moment
         with transaction.atomic():
@@ -131,7 +134,7 @@ def claim_ahead(token: UUID | str, *, user: Any, now: datetime | None = None) ->
                 renew_ahead(user, now)
                 return mine
             found = _claim(user, None, claim.item.batch, 1, now, ahead=True)
-            if not found and _free_some(user, None, claim.item.batch, now, claimed_ahead=False):
+            if not found and expire_claims(now, limit=STALE_AT_ONCE):
                 found = _claim(user, None, claim.item.batch, 1, now, ahead=True)
             return found[0] if found else None
     except IntegrityError:  # another window fetched ahead at the same moment
@@ -209,28 +212,35 @@ def _claim(
         "ahead_seconds": AHEAD_SECONDS,
         "without": [],
     }
-    while claims := list(Claim.objects.raw(CLAIM, values)):
-        if not claims[0].budgeted:  # type: ignore[attr-defined]
+    while claims := _made(values):
+        if not claims[0].budgeted:
             break
         if kept := {claim.pk for claim in hold(claims, most)}:
             claims = [claim for claim in claims if claim.pk in kept]
             break
-        values["without"].append(claims[0].of_batch)  # type: ignore[attr-defined]
+        values["without"].append(claims[0].of_batch)
     if not claims:
         return []
     if user is not None:
-        events.batch_touched(claims[0].of_batch, claims[0].of_experiment)  # type: ignore[attr-defined]
+        events.batch_touched(claims[0].of_batch, claims[0].of_experiment)
     if not related:
         return claims
     return list(Claim.objects.filter(pk__in=[claim.pk for claim in claims]).select_related(*related).order_by("item__position"))
 
 
-def _free_some(user: Any, expert: Expert | None, batch: Batch | None, now: datetime, *, claimed_ahead: bool) -> int:
-    """Before the queue is said to be empty: end leases that ran out, and take what others have only fetched ahead."""
-    if ended := expire_claims(now, limit=STALE_AT_ONCE):
-        return ended
-    if user is None or not claimed_ahead:
-        return 0
+def _made(values: Mapping[str, Any]) -> list[Any]:
+    """The claims that `CLAIM` makes, with what it adds to them."""
+    claims: list[Any] = []
+    with prepared.run(CLAIM, values) as cursor:
+        for row in cursor.fetchall():
+            claim: Any = Claim.from_db(connection.alias, [field.attname for field in FIELDS], row[: len(FIELDS)])
+            claim.of_batch, claim.of_experiment, claim.budgeted = row[len(FIELDS) :]
+            claims.append(claim)
+    return claims
+
+
+def _free_ahead(user: Any, batch: Batch | None, now: datetime) -> int:
+    """Before the queue is said to be empty: take what others have only fetched ahead. How many items that were."""
     batches = [batch] if batch else querysets.batches_for(user=user)
     ahead = Claim.objects.filter(ended=None, opened=None, item__batch__in=batches).select_related("item__batch").order_by("pk")
     taken = list(ahead.select_for_update(of=("self",), skip_locked=True, no_key=True)[:STALE_AT_ONCE])

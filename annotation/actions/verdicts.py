@@ -14,7 +14,7 @@ from django.db import IntegrityError, connection, transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from annotation import events, validation
+from annotation import events, prepared, validation
 from annotation.actions import audit
 from annotation.actions.batches import close_complete
 from annotation.actions.budgets import affords
@@ -149,9 +149,8 @@ def _lock_claims(answers: Sequence[Answer], user: Any, now: datetime) -> dict[UU
     tokens, keys = {answer.token for answer in answers}, [answer.key for answer in answers]
     if len(tokens) < len(answers) or not all(0 < len(key) <= KEY_LENGTH and key.isprintable() for key in keys):
         raise ValueError(f"answers need a claim each, and a printable key of 1 to {KEY_LENGTH} characters")
-    with connection.cursor() as cursor:
-        values = {"tokens": list(tokens), "keys": keys, "user": user.pk if user else None, "today": now.date()}
-        cursor.execute(LOCK, values | {"marked": any(answer.spans for answer in answers)})
+    values = {"tokens": list(tokens), "keys": keys, "user": user.pk if user else None, "today": now.date()}
+    with prepared.run(LOCK, values | {"marked": any(answer.spans for answer in answers)}) as cursor:
         found = {claim.token: claim for claim in map(_assemble, cursor.fetchall())}
     if tokens - found.keys():
         raise ClaimLost(UNKNOWN)
@@ -224,8 +223,7 @@ def _store(answers: Sequence[Answer], claims: Mapping[UUID, Claim], standing: di
     ended = [claims[answer.token].pk for answer in answers] + [in_hand[pk] for pk in answered if pk in in_hand]
     charges = [due(row, row.item.batch, claims[answer.token].price) for answer, row in zip(answers, rows, strict=True)]  # type: ignore[attr-defined]
     values = {"now": now, "claims": ended, "done": answered, "items": list(items), "user": user.pk if user else None}
-    with connection.cursor() as cursor:
-        cursor.execute(SETTLE, values | {"charges": json.dumps([charge for charge in charges if charge])})
+    prepared.run(SETTLE, values | {"charges": json.dumps([charge for charge in charges if charge])}).close()
     audit.record_all(audit.entry(user, "submitted", row.item, feedback=row.pk, counted=row.counted, **audit.where(row.item)) for row in rows)
     batches: dict[int, Batch] = {row.item.batch_id: row.item.batch for row in rows}
     events.batches_changed(batches.values())

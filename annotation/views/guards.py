@@ -28,4 +28,5 @@ def _only(allowed: Callable[[Any], bool]) -> Callable[[Any], Any]:
 
 signed_in_only = _only(lambda user: True)
 expert_only = _only(roles.is_expert)
+researcher_only = _only(roles.is_researcher)
 admin_only = _only(roles.is_admin)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -48,7 +48,7 @@ CACHES = ("5m", "1h")
 CACHED_FROM = 4000  # characters, about 1,000 tokens: no model caches less, and most ask for more
 LONGEST_UNSTREAMED = 21_333  # tokens that the API writes in ten minutes, beyond which it wants to stream
 LONGEST_PATIENCE = 120.0  # seconds of retry-after that are waited within a call; with more, the caller is told
-BATCH_BYTES = 200_000_000  # of 256 MB that a batch may have
+BATCH_BYTES = 32_000_000  # of 256 MB that a batch may have: to send one takes several times its size in memory
 CLOCKS = timedelta(minutes=1)  # that the API's clock may be behind ours
 STOPS = {"end_turn": "end", "stop_sequence": "end", "max_tokens": "length", "model_context_window_exceeded": "length", "refusal": "refused"}
 STATUSES = {"invalid_request_error": 400, "authentication_error": 401, "billing_error": 402, "permission_error": 403, "not_found_error": 404}
@@ -70,7 +70,7 @@ class AnthropicModel:
     `retry-after` says (at most two minutes), for 408, 409, 429, 5xx with 529, a dropped connection and no answer within `timeout` seconds. What
     is left is a `GraderError` that says when to come back. A request that timed out may have been answered, and paid, all the same.
 
-    With `batch`, requests go into Message Batches of up to `batch_size`: half the price, mostly within an hour, at most in a day. They are
+    With `batch`, requests go into Message Batches of up to `batch_size` and 32 MB: half the price, mostly within an hour, at most in a day. They are
     looked at every `poll_seconds`; after `max_wait` seconds (default: as long as it takes) `StillRunning` is raised, which needs a `BatchHandle`
     to come back with. What expired or failed at the server is asked again up to `resubmissions` times, and nothing else is; what somebody
     cancelled is not. Making a batch is not retried by the client: where the answer is lost, the batches that came into being meanwhile are
@@ -132,7 +132,6 @@ class AnthropicModel:
         The seed changes nothing at the API. In batches it tells apart what was asked for twice: with another seed, the same request is a new one.
         """
         check(self, requests, sampling)
-        requests = [[Message(message.role, encodable(message.content)) for message in messages] for messages in requests]
         if not self.batch and sampling.max_tokens > LONGEST_UNSTREAMED:
             raise ConfigurationError(f"max_tokens above {LONGEST_UNSTREAMED} take batch=True: the API would want to stream the answer")
         if batches is not None and not self.batch:
@@ -161,7 +160,7 @@ class AnthropicModel:
         found: dict[tuple[int, int], Outcome] = {}
         times = times_before(requests)
         for places in self._in_order(len(requests), sampling.n, shared):
-            jobs = [partial(self._answer, server, requests[i], sampling, shared, (times[i], k)) for i, k in places]
+            jobs = [partial(self._answer, server, requests, i, sampling, shared, (times[i], k)) for i, k in places]
             found.update(zip(places, await calls.run(jobs), strict=True))
         return calls.settle([[found[i, k] for k in range(sampling.n)] for i in range(len(requests))], sampling.n)
 
@@ -178,8 +177,9 @@ class AnthropicModel:
         yield others
 
     async def _answer(
-        self, server: Server, messages: Sequence[Message], sampling: Sampling, shared: Prefix, sample: tuple[int, int]
+        self, server: Server, requests: Sequence[Sequence[Message]], place: int, sampling: Sampling, shared: Prefix, sample: tuple[int, int]
     ) -> list[Completion]:
+        messages = requests[place]
         body = self.request(messages, sampling, shared)
         turn = await self.limiter.acquire(tokens=self.limiter.reckon(tokens_of(messages), sampling.max_tokens))
         message = await server.ask(server.client.messages.create(**body, extra_headers=idempotency(body, *sample)))
@@ -208,6 +208,7 @@ class AnthropicModel:
 
     def _content(self, text: str, cut: int, marked: bool) -> str | list[dict[str, Any]]:
         """The text of a turn; its first `cut` characters, and with `marked` all of it, end where the cache may end."""
+        text = encodable(text)  # as many characters as before
         mark = {"cache_control": {"type": "ephemeral", "ttl": self.cache}}
         parts = [{"type": "text", "text": text[:cut]} | mark] if cut else []
         if not parts and not marked:
@@ -236,21 +237,21 @@ def shared_prefix(requests: Sequence[Sequence[Message]]) -> Prefix:
     """Where the common beginning of two or more requests ends: after a turn, a line or a word; `NOTHING` where it is too short to be cached."""
     if len(requests) < 2:
         return NOTHING
-    turns = min(map(len, requests))
-    turns = next((i for i in range(turns) if len({messages[i] for messages in requests}) > 1), turns)
+    first, turns = requests[0], min(map(len, requests))
+    turns = next((i for i in range(turns) if any(messages[i] != first[i] for messages in requests)), turns)
     chars = 0
-    if all(len(messages) > turns for messages in requests) and len({messages[turns].role for messages in requests}) == 1:
-        chars = _boundary([messages[turns].content for messages in requests])
-    length = sum(len(message.content) for message in requests[0][:turns]) + chars
+    if all(len(messages) > turns and messages[turns].role == first[turns].role for messages in requests):
+        chars = _boundary(lambda: (messages[turns].content for messages in requests))
+    length = sum(len(message.content) for message in first[:turns]) + chars
     return Prefix(turns, chars) if length >= CACHED_FROM else NOTHING
 
 
-def _boundary(texts: Sequence[str]) -> int:
+def _boundary(texts: Callable[[], Iterable[str]]) -> int:
     """How many characters the texts share, up to the end of a line, or else of a word. Either side of it has words: the API takes no blank text."""
-    low, high = min(texts), max(texts)  # what these two share, those between them share too
+    low, high = min(texts()), max(texts())  # what these two share, those between them share too
     common = low[: next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), len(low))]
     chars = (common.rfind("\n") + 1) or (common.rfind(" ") + 1)
-    return chars if common[:chars].strip() and all(text[chars:].strip() for text in texts) else 0
+    return chars if common[:chars].strip() and all(text[chars:].strip() for text in texts()) else 0
 
 
 def completion_of(message: Any) -> Completion:
@@ -304,7 +305,11 @@ class Batches:
                 if not missing:
                     break
                 bodies = ((name, self.model.request(requests[wanted[name]], sampling, shared)) for name in missing)
-                await self._collect([batch_id for chunk in self._chunks(bodies) for batch_id in await self._create(chunk)], wanted)
+                made: list[str] = []
+                for chunk in self._chunks(bodies):
+                    made += await self._create(chunk)
+                    chunk.clear()  # before the next is written out
+                await self._collect(made, wanted)
             if left := len(wanted.keys() - self.found.keys()):
                 raise GraderError(f"{left} of {len(wanted)} requests expired or failed at {self.server.name} again", retry=Retry.after(WAIT_BUSY))
         except (GraderError, ConfigurationError) as exc:

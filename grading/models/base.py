@@ -53,6 +53,7 @@ class LanguageModel(Protocol):
     async def generate(self, requests: Sequence[Sequence[Message]], sampling: Sampling, *, seed: int) -> list[list[Completion]]:
         """`sampling.n` completions for each request, in the order of the requests.
 
+        `requests` may be written out only as they are looked at (as a grader's are), so a model holds no more of them than it has under way.
         A request is a conversation: at most one system turn, which comes first, then turns of user and assistant, the last of them the user's
         (or the assistant's, with PREFILL). A completion that reaches `sampling.max_tokens` is not finished. A request that was declined, or that
         the server would not take while it took others, is answered by completions that say so (`Completion.failure`) and takes no other with it.
@@ -142,12 +143,15 @@ def idempotency(body: Any, *sample: int) -> dict[str, str]:
 
 
 def times_before(requests: Sequence[Sequence[Message]]) -> list[int]:
-    """How often each request stands before itself among the requests: 0 but for texts that are asked about twice."""
-    seen: Counter[tuple[Message, ...]] = Counter()
+    """How often each request stands before itself among the requests, for `idempotency`: 0 but for texts that are asked about twice."""
+    if not _work.get():
+        return [0] * len(requests)
+    seen: Counter[bytes] = Counter()
     found = []
-    for messages in map(tuple, requests):
-        found.append(seen[messages])
-        seen[messages] += 1
+    for messages in requests:
+        known = blake2b(repr(list(messages)).encode(), digest_size=16).digest()  # the requests themselves may be too many to hold
+        found.append(seen[known])
+        seen[known] += 1
     return found
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -38,6 +40,7 @@ PLAIN_SAMPLING = {"top_p": 1.0, "top_k": 0, "min_p": 0.0, "repetition_penalty": 
 OURS = {"model", "messages", "n", "seed", "temperature", "max_tokens", "max_completion_tokens", "logprobs", "stream"}
 CONTINUE = {"continue_final_message": True, "add_generation_prompt": False}
 STOPS = {"stop": "end", "length": "length", "content_filter": "refused"}
+SPECIALS = re.compile(r"<[|\uff5c][^\s<>]{1,80}[|\uff5c]>|</?(?:s|bos|eos|start_of_turn|end_of_turn)>|\[/?(?:INST|SYSTEM_PROMPT)\]")
 NO_KEY = "none"  # the client wants one, and would look for one that is meant for another server
 
 
@@ -110,44 +113,59 @@ class OpenAIModel:
             http_client=paced(sdk, self.limiter),
         ) as client:
             calls = Calls(self.max_concurrency)
-            jobs = [
-                partial(self._answer, sdk, client, messages, sampling, derive_seed(seed, i), times)
-                for i, (messages, times) in enumerate(zip(requests, times_before(requests), strict=True))
-            ]
+            times = times_before(requests)
+            jobs = [partial(self._answer, sdk, client, requests, i, sampling, derive_seed(seed, i), times[i]) for i in range(len(requests))]
             return calls.settle([[outcome] for outcome in await calls.run(jobs)], sampling.n)
 
-    async def _answer(self, sdk: Any, client: Any, messages: Sequence[Message], sampling: Sampling, seed: int, times: int) -> list[Completion]:
+    async def _answer(
+        self, sdk: Any, client: Any, requests: Sequence[Sequence[Message]], place: int, sampling: Sampling, seed: int, times: int
+    ) -> list[Completion]:
+        n = sampling.n if sampling.temperature else 1  # greedy samples are all the same, and vLLM takes no more than one
+        messages = requests[place]
         found: list[Completion] = []
-        while len(found) < sampling.n:
-            wanted = 1 if self._one_by_one else sampling.n - len(found)
-            request = self._request(messages, sampling, wanted, derive_seed(seed, len(found)) if found else seed)
+        while len(found) < n:
+            wanted = 1 if self._one_by_one else n - len(found)
+            request = self.request(messages, sampling, wanted, derive_seed(seed, len(found)) if found else seed)
             turn = await self.limiter.acquire(tokens=self.limiter.reckon(tokens_of(messages), sampling.max_tokens * wanted))
-            call = client.chat.completions.create(**request, extra_headers=idempotency(request, times, len(found)))
+            # By the path: the client's own method walks through the whole request again, which is a good part of what asking costs.
+            options = {"headers": idempotency(request, times, len(found))}
+            call = client.post("/chat/completions", cast_to=sdk.types.chat.ChatCompletion, body=request, options=options)
             got = completions_of(await ask(call, sdk, self.base_url, self.secret))
             if not got:
                 raise GraderError(f"{self.base_url} answered without a choice", retry=Retry.after(WAIT))
             await turn.used(sum(one.usage.read_tokens for one in got), sum(one.usage.output_tokens for one in got))
             self._one_by_one = self._one_by_one or len(got) < wanted
             found += got[:wanted]
-        return found
+        return found + [replace(found[0], usage=Usage())] * (sampling.n - n)
 
-    def _request(self, messages: Sequence[Message], sampling: Sampling, n: int, seed: int) -> dict[str, Any]:
+    def request(self, messages: Sequence[Message], sampling: Sampling, n: int, seed: int) -> dict[str, Any]:
+        """The body of a request for `n` choices of one conversation."""
+        if messages[-1].role == "assistant" and not messages[-1].content.strip():
+            messages = messages[:-1]  # a turn begun without words is yet to begin; chat templates would close it
         request: dict[str, Any] = {
             "model": self.model,
-            "messages": [{"role": message.role, "content": encodable(message.content)} for message in messages],
+            "messages": [{"role": message.role, "content": plain(message.content)} for message in messages],
         }
-        body: dict[str, Any] = {self.max_tokens_field: sampling.max_tokens} | self.extra
+        request |= {self.max_tokens_field: sampling.max_tokens} | self.extra
         if n > 1:
-            body["n"] = n
+            request["n"] = n
         if TEMPERATURE in self.capabilities:
-            body["temperature"] = sampling.temperature
+            request["temperature"] = sampling.temperature
         if SEED in self.capabilities:
-            body["seed"] = seed >> 32  # 31 bits: there are servers that have no room for more
+            request["seed"] = seed >> 32  # 31 bits: there are servers that have no room for more
         if sampling.logprobs:
-            body["logprobs"] = True
+            request["logprobs"] = True
         if messages[-1].role == "assistant":
-            body |= CONTINUE
-        return request | {"extra_body": body}
+            request |= CONTINUE
+        return request
+
+
+def plain(text: str) -> str:
+    """`text` as it can be sent, with a space in what tokenizers may take for a special token: nobody may end a turn from inside one.
+
+    Servers read such tokens wherever they are spelt out. Which ones a model has they do not tell, so these are the spellings in use.
+    """
+    return SPECIALS.sub(lambda match: f"{match[0][0]} {match[0][1:]}", encodable(text))
 
 
 def completions_of(response: Any) -> list[Completion]:

@@ -14,6 +14,8 @@ from grading.errors import ConfigurationError
 from grading.models.base import PREFILL, SEED, TEMPERATURE, N, check, encodable
 from grading.types import Completion, Message, Sampling, Usage
 
+ENCODED_AT_ONCE = 256  # texts; while it works, the tokenizer holds much more of a token than its number
+
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
@@ -125,10 +127,10 @@ def encode(loaded: Loaded, requests: Sequence[Sequence[Message]]) -> list[list[i
         except ValueError as exc:
             raise ConfigurationError(f"the chat template does not take this conversation: {exc}") from exc
 
-    texts = [render(messages) for messages in requests]
-    if not texts:
-        return []
-    tokens: list[list[int]] = loaded.tokenizer(texts, add_special_tokens=False)["input_ids"]
+    tokens: list[list[int]] = []
+    for start in range(0, len(requests), ENCODED_AT_ONCE):
+        texts = [render(messages) for messages in requests[start : start + ENCODED_AT_ONCE]]
+        tokens += loaded.tokenizer(texts, add_special_tokens=False)["input_ids"]
     return tokens
 
 

@@ -10,7 +10,7 @@ from django.utils import timezone
 from annotation import actions, desk
 from annotation.errors import ClaimLost, NotYours
 from annotation.models import Claim
-from tests.annotation.makers import claim_one, make_batch, make_panel, states, submit
+from tests.annotation.makers import claim_one, make_batch, make_panel, make_user, states, submit
 
 
 def test_it_is_the_next_of_the_same_batch_and_is_not_opened(domain, panel, alice):
@@ -57,6 +57,18 @@ def test_who_has_nothing_else_to_do_may_take_it(domain, panel, alice, bob):
     assert actions.claim_next(user=alice) == []
     with pytest.raises(ClaimLost):
         actions.open_claim(ahead.token, user=alice)
+
+
+def test_stale_leases_elsewhere_do_not_keep_it_from_them(domain, panel, alice, bob):
+    others = [make_user(f"gone{i}") for i in range(30)]
+    make_batch(make_panel(*others, alias="elsewhere"), domain, 30)
+    for person in others:
+        claim_one(person)
+    batch = make_batch(panel, domain, 2)
+    mine = claim_one(alice)
+    ahead = actions.claim_ahead(mine.token, user=alice)
+    Claim.objects.filter(user__in=others).update(expires=timezone.now() - timedelta(minutes=1))
+    assert claim_one(bob, batch=batch).item_id == ahead.item_id
 
 
 def test_nobody_fetches_ahead_what_another_has_fetched_ahead(domain, panel, alice, bob):

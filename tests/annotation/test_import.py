@@ -41,6 +41,12 @@ def test_what_is_there_already_counts_as_existing_within_a_file_too(domain):
     assert (report.created, report.existing) == (1, 2)
 
 
+def test_flat_rows_are_variables_but_for_the_split(domain):
+    actions.import_prompts(domain, None, [{"split": "eval", "TOPIC": "a key", "source": 7}])
+    prompt = Prompt.objects.get()
+    assert (prompt.text, prompt.split, prompt.variables) == ("Write about a key.", "eval", {"TOPIC": "a key", "source": 7})
+
+
 BROKEN = {
     "{nonsense": "not valid JSON",
     "[1]": "not an object",
@@ -52,6 +58,11 @@ BROKEN = {
     '{"split": "train", "variables": {"TOPIC": ["x"]}}': "object of texts",
     '{"split": "train", "variables": {"TOPIC": "x"}, "extra": 1}': "unknown key extra",
     "[" * 100_000: "nested too deeply",
+    '{"split": "train", "variables": {"TOPIC": NaN}}': "NaN is no number",
+    '{"split": "train", "variables": {"TOPIC": 1e999}}': "TOPIC is not a finite number",
+    '{"split": "train", "split": "eval", "variables": {"TOPIC": "x"}}': "the key split is there twice",
+    '{"split": "train", "TOPIC": "x", "meta": {"a": 1}}': "meta holds an object",
+    '{"split": ["train"], "TOPIC": "x"}': "train or eval",
 }
 
 
@@ -81,6 +92,11 @@ def test_many_rows_come_in(domain):
     assert (report.created, Prompt.objects.count()) == (2500, 2500)
 
 
+def test_very_many_broken_rows_are_counted_and_the_first_thousand_named(domain):
+    report = actions.import_prompts(domain, None, ("{" for _ in range(3000)))
+    assert (report.broken, len(report.errors), report.errors[0][0], report.errors[-1][0]) == (3000, 1000, 1, 1000)
+
+
 def test_the_command_says_what_it_did_and_ends_with_an_error_where_rows_were_broken(domain, tmp_path):
     file = tmp_path / "prompts.jsonl"
     file.write_bytes(b"\xef\xbb\xbf" + row("caf\u00e9").encode() + b'\n{"split": "train", "variables": {"TOPIC": "\xff"}}\n' + row("b").encode())
@@ -100,6 +116,6 @@ def test_a_dry_run_says_the_same_and_keeps_nothing(domain, tmp_path):
 
 def test_a_missing_file_or_domain_is_a_plain_error(domain, tmp_path):
     assert "ERROR Cannot read" in run(tmp_path / "none.jsonl")
-    assert "ERROR Cannot read" in run(tmp_path)
+    assert "is not a folder that datasets saved" in run(tmp_path)
     with pytest.raises(CommandError, match="no domain others; there are: stories"):
         call_command("import_prompts", str(tmp_path / "x"), "--domain=others")

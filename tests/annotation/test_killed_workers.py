@@ -10,14 +10,17 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 
 import pytest
 from django.conf import settings as django_settings
 from django.db import connection, transaction
 from django.utils import timezone
 
-from annotation import tasks
-from annotation.models import Batch, Claim, Expert, Feedback, Item
+from annotation import actions, tasks
+from annotation.actions import ledger
+from annotation.actions.budgets import held
+from annotation.models import Batch, Budget, Charge, Claim, Expert, Feedback, Item, Price
 from tests.annotation.claude import BATCHES, KEY, MESSAGES, Claude
 from tests.annotation.makers import make_batch, make_claude
 from tests.grading.servers.http import SLOW
@@ -64,6 +67,28 @@ def until(true: Callable[[], object], sweep: bool = False, seconds: float = 60.0
         time.sleep(0.02)
 
 
+@pytest.fixture
+def budgets(domain) -> list[Budget]:
+    """A hard budget in verdicts, with room for no more than the batch, and one in dollars."""
+    return [actions.set_budget(unit="samples", limit=40), actions.set_budget(unit="money", limit=100)]
+
+
+def claude(backend: str = "claude") -> Expert:
+    """One that has a price."""
+    Price.objects.create(name="opus", since="2026-01-01", input=4, output=20, cache_write=5, batch_discount=Decimal("0.5"))
+    expert = make_claude(backend)
+    Expert.objects.filter(pk=expert.pk).update(price="opus")
+    return Expert.objects.get(pk=expert.pk)
+
+
+def paid_once(budgets: list[Budget]) -> bool:
+    """Each verdict is in the ledger once, and what was held by whoever died is free again."""
+    samples, money = (Budget.objects.get(pk=budget.pk) for budget in budgets)
+    charged = set(Charge.objects.values_list("feedback", flat=True)) == set(Feedback.objects.values_list("pk", flat=True))
+    free = [held(samples), held(money)] == [0, 0]
+    return charged and free and samples.spent == 40 and 0 < money.spent < 100 and not ledger.mismatched()
+
+
 def finish(batch: Batch) -> None:
     """Sweep until all is answered, and check that nothing is left over and nothing came twice."""
     until(lambda: Batch.objects.filter(pk=batch.pk, closed__isnull=False).exists(), sweep=True)
@@ -92,14 +117,14 @@ def results_were_read(server: Claude) -> bool:
 
 
 @pytest.mark.parametrize("point", ["claimed", "made, and its id unknown", "made, and its id kept", "results read"])
-def test_a_worker_that_asks_by_batches_is_killed_and_no_request_is_sent_twice(point, server, worker, domain):
+def test_a_worker_that_asks_by_batches_is_killed_and_no_request_is_sent_twice(point, server, worker, domain, budgets):
     if point == "claimed":
         server.faults = [SLOW]
     elif point == "made, and its id unknown":
         server.hold = ("POST", BATCHES, "batches")
     else:
         server.looks = 10**6
-    batch = make_batch(make_claude("claude-batch"), domain, 40)
+    batch = make_batch(claude("claude-batch"), domain, 40)
     process = worker()
     if point == "claimed":
         until(lambda: server.seen)
@@ -118,6 +143,8 @@ def test_a_worker_that_asks_by_batches_is_killed_and_no_request_is_sent_twice(po
             assert not Feedback.objects.exists()
     assert Item.objects.filter(state="claimed").count() == 40
     kill(process)
+    assert held(budgets[0]) == 40
+    assert held(budgets[1]) > 0
     server.looks = 0
     for made in server.batches.values():
         made.looks = 0
@@ -128,17 +155,20 @@ def test_a_worker_that_asks_by_batches_is_killed_and_no_request_is_sent_twice(po
     assert set(server.sent_in_batches().values()) == {1}
     assert len(server.sent_in_batches()) == 40
     assert all(Feedback.objects.values_list("usage__batch", flat=True))
+    assert paid_once(budgets)
     until(lambda: Batch.objects.get().provider_batches == {})
 
 
 @pytest.mark.parametrize("point", ["claimed", "called", "answered"])
-def test_a_worker_that_asks_by_messages_is_killed_and_at_most_the_chunk_in_flight_is_asked_again_under_the_same_keys(point, server, worker, domain):
+def test_a_worker_that_asks_by_messages_is_killed_and_at_most_the_chunk_in_flight_is_asked_again_under_the_same_keys(
+    point, server, worker, domain, budgets
+):
     chunk = tasks.CHUNK[Expert.Kind.LLM]
     if point == "claimed":
         server.faults = [SLOW] * 4
     elif point == "called":
         server.hold = ("POST", MESSAGES, "messages")
-    batch = make_batch(make_claude(), domain, chunk + 8)
+    batch = make_batch(claude(), domain, chunk + 8)
     process = worker()
     if point == "claimed":
         until(lambda: len(server.seen) == 4)
@@ -165,6 +195,7 @@ def test_a_worker_that_asks_by_messages_is_killed_and_at_most_the_chunk_in_fligh
     assert len(asked_by_then) == {"claimed": 0, "called": 4, "answered": chunk}[point]
     keys = {text: {key for other, key in server.answered if other == text} for text in asked}
     assert all(len(some) == 1 and all(some) for some in keys.values())
+    assert paid_once(budgets)
 
 
 def test_a_worker_that_lives_comes_back_by_itself_as_often_as_it_takes(server, worker, domain):

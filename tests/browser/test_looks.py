@@ -5,15 +5,17 @@ SCREENSHOTS=folder leaves pictures there.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from random import Random
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
-from annotation import actions
+from annotation import actions, trials
 from annotation.actions import ledger
 from annotation.models import Batch, Budget, Expert, Feedback, Item, Price, Rollout
 from tests.browser.conftest import SCREENS
@@ -92,6 +94,21 @@ def replaced(expert: Expert, **changes) -> Expert:
     return found
 
 
+def tried(scene) -> str:
+    """Token of a trial verdict that the program gave to Rosalind."""
+    task = "Write a short story about a lantern and a harbour."
+    story = "Mia had a lantern. One night a storm came over the harbour. Mia lit the lantern. The boats found the way home."
+    token = trials.start(user=scene.people["rosalind"], domain=scene.domain, expert=scene.program, instructions=task, content=story)
+
+    def judge() -> None:
+        trials.carry_out(token)
+        connection.close()
+
+    with ThreadPoolExecutor(1) as pool:  # a loop is there in this one, and judges are asynchronous
+        pool.submit(judge).result()
+    return token
+
+
 def marks(content: str) -> list[actions.Passage]:
     """A strength and a weakness in the story of the ledger."""
     quotes = [("scraped from the page with a knife", "+", "One verb does it."), ("hiding a terrible secret", "-", "Told, not shown.")]
@@ -108,6 +125,9 @@ def addresses(scene, tmp_path) -> dict[str, tuple[str | None, str]]:
     scenery.failed(scene, tmp_path / "train-0")
     scenery.experiment(scene, "rosalind", "later", "Ceiling, for comparison", "pocket-ceiling", scene.program)
     measured(scene)
+    ready, _ = actions.load_ready("creative-writing", actor=scene.people["rosalind"])
+    ready.guidelines += "\n\nTake your time."
+    actions.save_domain(ready, actor=scene.people["rosalind"])
     batch = scenery.ledger_batch(scene)
     user = scene.people["edith"]
     (done,) = actions.claim_next(user=user, batch=batch)
@@ -152,6 +172,13 @@ def addresses(scene, tmp_path) -> dict[str, tuple[str | None, str]]:
         "batch-item": ("ada", f"/batches/{batch.pk}/items/{done.item_id}/"),
         "batch-item-reassign": ("ada", f"/batches/{batch.pk}/items/{claim.item_id}/reassign/"),
         "batch-item-gold": ("ada", f"/batches/{batch.pk}/items/{done.item_id}/gold/"),
+        "domains": ("rosalind", "/domains/"),
+        "domain": ("rosalind", "/domains/creative-writing/"),
+        "domain-new": ("rosalind", "/domains/new/"),
+        "domain-edit": ("rosalind", "/domains/creative-writing/edit/"),
+        "domain-import": ("rosalind", "/domains/creative-writing/import/"),
+        "domain-trial": ("rosalind", f"/domains/{scene.domain.slug}/trial/"),
+        "domain-verdict": ("rosalind", f"/domains/{scene.domain.slug}/trial/{tried(scene)}/"),
         "account": ("edith", "/account/"),
         "guidelines": ("edith", "/review/guidelines/short-stories/"),
         "missing": ("edith", "/nothing/"),

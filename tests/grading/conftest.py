@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from tests.grading.servers import vllm
 
 # No deadline for single examples: on a busy machine it would fail tests that are right.
 settings.register_profile("patient", deadline=None)
@@ -19,3 +22,19 @@ def tiny_model(tmp_path_factory) -> Path:
 
     torch.set_num_threads(1)
     return save_tiny_model(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def vllm_server(tmp_path_factory) -> Iterator[vllm.VLLM]:
+    """A real vLLM that serves the pocket base and takes LoRA adapters at run time: one for all tests, since it takes minutes to start."""
+    with vllm.running(vllm.BASE, tmp_path_factory.mktemp("vllm"), *vllm.LORA) as server:
+        yield server
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item):
+    report = yield
+    server = getattr(item, "funcargs", {}).get("vllm_server")
+    if report.failed and server is not None:
+        report.sections.append(("vLLM's log", server.tail()))
+    return report

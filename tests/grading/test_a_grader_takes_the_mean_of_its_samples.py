@@ -51,6 +51,20 @@ async def test_each_prompt_is_asked_n_times_and_the_scored_ones_are_averaged():
     assert model.asked[0][2] != model.asked[1][2]  # each prompt samples by a seed of its own
 
 
+async def test_what_a_model_is_asked_is_written_out_when_it_is_looked_at():
+    class Looking(Fixed):
+        async def generate(self, requests, sampling, *, seed):
+            assert (len(requests), len(requests[1:])) == (2, 1)
+            assert requests[0] == requests[0]
+            assert requests[0] is not requests[0]
+            assert [*requests[1:]] == [requests[1]] == [requests[-1]]
+            return await super().generate(requests, sampling, seed=seed)
+
+    model = Looking([[trace(1)], [trace(2)]])
+    assert [verdict.score for verdict in await Grader([PROMPT], model).grade(CASES)] == [1, 2]
+    assert [asked[0][0] for asked in model.asked] == ["Grade: A key. for write of a key"]
+
+
 async def test_verdicts_come_in_the_order_of_the_cases():
     grader = Grader([PROMPT], ScriptedModel(by_length), format={"score_max": 1000})
     verdicts = await grader.grade(CASES, seed=3)

@@ -22,6 +22,7 @@ from grading.testing import ModelConformance, ask, generate
 from grading.types import Case, Message, Sampling, Usage
 from tests.grading.servers.anthropic import ScriptedAnthropic, error
 from tests.grading.servers.http import HANG_UP, SLOW, Reply
+from tests.grading.watched import Watched
 
 KEY = "sk-test-secret"
 PATH = "/v1/messages"
@@ -134,6 +135,13 @@ class TestWhatIsSent:
     def test_no_more_requests_are_under_way_than_allowed(self, server):
         assert len(generate(model(server, max_concurrency=3), ask(*map(str, range(20))), Sampling())) == 20
         assert server.most_open == 3
+
+    @pytest.mark.parametrize("batch", [False, True])
+    def test_requests_are_written_out_when_their_turn_comes(self, server, batch):
+        requests = Watched(*(f"{RUBRIC}Text {number}" for number in range(100)))
+        made = batch_model(server, batch_size=20) if batch else model(server, max_concurrency=3)
+        assert len(generate(made, requests, Sampling())) == 100
+        assert requests.most < 10
 
     def test_n_samples_are_n_requests(self, server):
         (completions,) = generate(model(server), ask("a"), Sampling(n=5))

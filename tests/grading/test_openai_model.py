@@ -17,6 +17,7 @@ from grading.testing import ModelConformance, ask, generate
 from grading.types import Case, Message, Sampling, Usage
 from tests.grading.servers.http import HANG_UP, SLOW, Reply
 from tests.grading.servers.openai import ScriptedOpenAI, error
+from tests.grading.watched import Watched
 
 KEY = "sk-very-secret-4711"
 PATH = "/v1/chat/completions"
@@ -106,6 +107,30 @@ class TestWhatIsSent:
         assert (body(server)["continue_final_message"], body(server)["add_generation_prompt"]) == (True, False)
         assert body(server)["messages"][-1] == {"role": "assistant", "content": "<critique>"}
 
+    def test_a_turn_begun_without_words_is_yet_to_begin(self, server):
+        generate(model(server), [[Message("user", "a"), Message("assistant", " \n")]], Sampling())
+        assert body(server)["messages"] == [{"role": "user", "content": "a"}]
+        assert "continue_final_message" not in body(server)
+
+    def test_greedy_samples_are_asked_for_once_since_vllm_takes_no_more(self, server):
+        (completions,) = generate(model(server), ask("a"), Sampling(0.0, n=3))
+        assert [sent.get("n", 1) for sent in server.bodies(PATH)] == [1]
+        assert len(completions) == 3
+        assert len({completion.text for completion in completions}) == 1
+        assert [bool(completion.usage.output_tokens) for completion in completions] == [True, False, False]
+
+    @pytest.mark.parametrize(
+        "token", ["<|im_end|>", "<|eot_id|>", "<\uff5cAssistant\uff5c>", "</s>", "<end_of_turn>", "[/INST]", "<|start_header_id|>"]
+    )
+    def test_no_text_ends_its_turn(self, server, token):
+        generate(model(server), ask(f"good{token}\nassistant"), Sampling())
+        assert body(server)["messages"][0]["content"] == f"good{token[0]} {token[1:]}\nassistant"
+
+    def test_tags_and_other_marks_are_left_alone(self, server):
+        text = "<score>1</score> a<|b <b>bold</b> [1] x < y |> z <|two words|>"
+        generate(model(server), ask(text), Sampling())
+        assert body(server)["messages"][0]["content"] == text
+
     def test_a_lora_is_a_model_by_its_name(self, server):
         ((completion,),) = generate(model(server, model="tiny-lora-3"), ask("a"), Sampling())
         assert completion.model == "tiny-lora-3@2026-11"  # as the server resolves it
@@ -115,6 +140,12 @@ class TestWhatIsSent:
             with pytest.raises(ConfigurationError, match="does not promise"):
                 generate(model(server, capabilities=["seed"]), ask("a"), sampling)
         assert not server.seen
+
+    def test_requests_are_written_out_when_their_turn_comes(self, server):
+        requests = Watched(*map(str, range(200)))
+        answers = generate(model(server, max_concurrency=3), requests, Sampling())
+        assert len(answers) == 200
+        assert requests.most < 10
 
     def test_no_more_requests_are_under_way_than_allowed(self, server):
         answers = generate(model(server, max_concurrency=3), ask(*map(str, range(20))), Sampling())

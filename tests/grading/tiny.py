@@ -1,7 +1,8 @@
-"""A random Qwen3 with a byte-level tokenizer, small enough to make in every test run."""
+"""A random Qwen3 with a byte-level tokenizer, small enough to make in every test run, and LoRA adapters."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 CHAT_TEMPLATE = (
@@ -48,4 +49,29 @@ def save_tiny_model(folder: Path, *, layers: int = 2, width: int = 32, positions
         model = Qwen3ForCausalLM(config)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    return folder
+
+
+def save_lora(base: Path, folder: Path, *, seed: int, spread: float, rank: int = 4) -> Path:
+    """Write an adapter for the checkpoint in `base` to `folder`, as PEFT writes it: on the attention's query and value projections.
+
+    `spread` is the standard deviation of the weights of A and B: at 0 the adapter changes nothing.
+    """
+    import torch
+    from safetensors.torch import save_file
+
+    config = json.loads((base / "config.json").read_text())
+    width, head = config["hidden_size"], config["head_dim"]
+    outs = {"q_proj": config["num_attention_heads"] * head, "v_proj": config["num_key_value_heads"] * head}
+    rng = torch.Generator().manual_seed(seed)
+    weights = {}
+    for layer in range(config["num_hidden_layers"]):
+        for module, out in outs.items():
+            name = f"base_model.model.model.layers.{layer}.self_attn.{module}"
+            weights[f"{name}.lora_A.weight"] = spread * torch.randn(rank, width, generator=rng)
+            weights[f"{name}.lora_B.weight"] = spread * torch.randn(out, rank, generator=rng)
+    settings = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": str(base), "r": rank, "lora_alpha": rank, "bias": "none"}
+    folder.mkdir(parents=True)
+    save_file(weights, folder / "adapter_model.safetensors")
+    (folder / "adapter_config.json").write_text(json.dumps(settings | {"target_modules": sorted(outs), "lora_dropout": 0.0}))
     return folder

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import threading
+from decimal import Decimal
 from typing import Any
 
 import pytest
 from django.db import connection
 
 from annotation import actions as queue
-from annotation.models import AuditEntry, Batch, Expert, Feedback
+from annotation.actions import ledger
+from annotation.models import AuditEntry, Batch, Expert, Feedback, Price
+from tests.annotation.claude import KEY, Claude, entry, text_of
 from training import actions, drive
 from training.errors import InvalidExperiment, WrongState
 from training.models import Experiment
@@ -56,6 +59,37 @@ def test_a_program(run) -> None:
     experiment = run(**SHORT)
     assert experiment.state == Experiment.State.DONE
     assert given_by(experiment) == {"critic": 4 + 4 + 4}
+
+
+@pytest.mark.parametrize("batch", [False, True])
+def test_a_language_model_by_single_messages_and_by_batches(make, settings, monkeypatch, batch) -> None:
+    """The real client against a local server. Its price and a budget in dollars go with it."""
+    monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
+    with Claude().running() as server:
+        server.script = lambda params: {"content": [{"type": "text", "text": trace(text_of(params))}], "stop_reason": "end_turn"}
+        settings.EXPERTS = settings.EXPERTS | {"claude": entry(server.url, batch=batch)}
+        rates = {"input": 4, "output": 20, "cache_read": Decimal("0.4"), "cache_write": 5, "batch_discount": Decimal("0.5")}
+        Price.objects.create(name="opus", since="2026-01-01", **rates)
+        claude = Expert.objects.create(alias="claude", name="Claude", kind=Expert.Kind.LLM, backend="claude", price="opus")
+        budget = queue.set_budget(unit="money", limit=50, expert=claude)
+        experiment = drive.drive(actions.start(make(expert=claude, **SHORT)).pk)
+    assert experiment.state == Experiment.State.DONE, experiment.note
+    assert given_by(experiment) == {"claude": 12}
+    verdicts = Feedback.objects.all()
+    assert {tuple(verdict.usage["models"]) for verdict in verdicts} == {("claude-opus-5-5-20261101",)}  # as the server resolved it
+    assert {verdict.expert_options["name"] for verdict in verdicts} == {"claude"}
+    budget.refresh_from_db()
+    usages = [verdict.usage for verdict in verdicts]
+    assert {usage.get("batch", False) for usage in usages} == {batch}
+    full = sum(
+        4 * u["input_tokens"] + 20 * u["output_tokens"] + Decimal("0.4") * u["cache_read_tokens"] + 5 * u["cache_write_tokens"] for u in usages
+    )
+    assert budget.spent == pytest.approx(full / 1_000_000 * (Decimal("0.5") if batch else 1), abs=Decimal("0.0001"))
+    assert not ledger.mismatched()
+
+
+def trace(text: str) -> str:
+    return f"<critique>It has {len(text)} characters.</critique><deliberation>Hm.</deliberation><score>{len(text) % 100}</score>"
 
 
 def test_people(make, panel, rosa) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from django.urls import URLPattern, get_resolver, reverse
 
-from annotation import actions
+from annotation import actions, trials
 from annotation.models import Rollout
 from tests.web import scenery
 
@@ -18,6 +18,7 @@ PANEL = ("in", 404, 200, 200, 404, 404, 404)  # an admin sees the queue, but is 
 EDITH = ("in", 404, 200, 404, 404, 404, 404)
 ADMIN = ("in", 404, 404, 404, 404, 404, 200)
 RESEARCHERS = ("in", 404, 404, 404, 200, 200, 200)
+ASKED = ("in", 404, 404, 404, 200, 404, 404)  # Rosalind's trial: nobody else's business
 ROSALIND = ("in", 404, 404, 404, 200, 404, 200)
 
 
@@ -67,6 +68,15 @@ MATRIX = {
     "spending": ("GET", ADMIN),
     "spending-csv": ("GET", ADMIN),
     "prices": ("GET", ADMIN),
+    "domains": ("GET", RESEARCHERS),
+    "domain-new": ("GET", RESEARCHERS),
+    "domain-preview": ("POST", RESEARCHERS),
+    "domain-load": ("POST", posts(RESEARCHERS)),
+    "domain": ("GET", RESEARCHERS),
+    "domain-edit": ("GET", RESEARCHERS),
+    "domain-import": ("GET", RESEARCHERS),
+    "domain-trial": ("GET", RESEARCHERS),
+    "domain-trial-outcome": ("GET", ASKED),
     "batches": ("GET", ADMIN),
     "batch": ("GET", ADMIN),
     "batch-priority": ("POST", posts(ADMIN)),
@@ -123,6 +133,9 @@ def addresses(scene) -> dict[str, str]:
         "rollout": [found.name, Rollout.objects.filter(run=f"{found.name}/sample-0")[0].pk],
         "proxy": [found.name, 1],
     }
+    words |= {name: [scene.domain.slug] for name in ("domain", "domain-edit", "domain-import", "domain-trial")}
+    trial = trials.start(user=scene.people["rosalind"], domain=scene.domain, expert=scene.program, instructions="", content="A story.")
+    words |= {"domain-load": ["research-plans"], "domain-trial-outcome": [scene.domain.slug, trial]}
     words |= {name: [batch.pk] for name in ("batch", "batch-priority", "batch-close", "batch-release")}
     words |= {"batch-item": [batch.pk, claim.item_id], "batch-item-act": [batch.pk, claim.item_id, "release"]}
     budget = actions.set_budget(unit="samples", limit=50, expert=scene.panel)

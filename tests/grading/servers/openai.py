@@ -56,6 +56,8 @@ class ScriptedOpenAI(Server):
         continues = body.get("continue_final_message", False)
         if continues and (body.get("add_generation_prompt", True) or body["messages"][-1]["role"] != "assistant"):
             return error(400, "Cannot set both `continue_final_message` and `add_generation_prompt` to True.")
+        if body.get("n", 1) > 1 and body.get("temperature") == 0:
+            return error(400, f"n must be 1 when using greedy sampling, got {body['n']}.", kind="BadRequestError")
         if not -(2**63) <= body.get("seed", 0) < 2**63:
             return error(400, "seed out of range")
         if sum(len(message["content"]) for message in body["messages"]) > 50_000:
