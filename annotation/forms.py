@@ -153,9 +153,9 @@ class PriceForm(Plain):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["since"].initial = timezone.now().date
-        for name in AMOUNTS:
-            column = Price._meta.get_field(name)
-            self.fields[name] = column.formfield(required=False, initial=None, localize=False)
+        for name, field in forms.fields_for_model(Price, AMOUNTS).items():
+            self.fields[name] = field
+            field.required, field.initial = False, None
             self.fields[name].label = self.LABELS[name]
             self.fields[name].widget = forms.TextInput(attrs={"inputmode": "decimal", "autocomplete": "off", "placeholder": "0"})
 

@@ -99,7 +99,7 @@ def _said(value: Any) -> str:
 
 def experiment_names() -> list[str]:
     """Of all experiments that there are, and of those for which somebody was ever asked."""
-    told = [name for _, names in signals.experiments_named.send(sender=None) for name in names]
+    told = [name for _, names in signals.experiments_named.send(sender=None) for name in names or ()]
     asked = Batch.objects.exclude(experiment="").order_by().values_list("experiment", flat=True).distinct()
     return sorted({*told, *asked})
 

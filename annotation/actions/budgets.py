@@ -127,10 +127,12 @@ def held_by(found: Sequence[Budget]) -> dict[int, Decimal]:
     """What is reserved of each, by its id. Two statements, however many budgets there are."""
     claims = Claim.objects.filter(ended=None).order_by().values("item__expert", "item__batch__experiment", "user")
     claims = claims.annotate(samples=Count("pk"), money=Sum("held_money"), tokens=Sum("held_tokens"), minutes=Sum("held_minutes"))
-    open_claims = [((row["item__expert"], row["item__batch__experiment"], row["user"]), row) for row in claims]
+    open_claims: list[tuple[tuple[Any, ...], dict[str, Any]]] = [
+        ((row["item__expert"], row["item__batch__experiment"], row["user"]), dict(row)) for row in claims
+    ]
     jobs = Batch.objects.filter(closed=None, held__gt=0).order_by().values("expert", "experiment")
     jobs = jobs.annotate(samples=Sum("held"), money=Sum(F("held") * F("held_money")), tokens=Sum(F("held") * F("held_tokens")))
-    by_jobs = [((row["expert"], row["experiment"], None), row) for row in jobs]
+    by_jobs: list[tuple[tuple[Any, ...], dict[str, Any]]] = [((row["expert"], row["experiment"], None), dict(row)) for row in jobs]
     sums = {}
     for budget in found:
         scope = (budget.expert_id, budget.experiment or None, budget.user_id)

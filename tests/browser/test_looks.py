@@ -82,7 +82,8 @@ def paid_for(scene) -> None:
         item = Item.objects.create(batch=batch, expert=panel, rollout=rollout, state="done")
         who, started = edith if i % 3 else scene.people["emil"], at - timedelta(minutes=rng.uniform(2, 9))
         verdict = Feedback.objects.create(item=item, expert=panel, author=who, key=f"paid {i}", critique="x", started=started, submitted=at)
-        ledger.charge([ledger.due(verdict, batch, hourly)], at)
+        if row := ledger.due(verdict, batch, hourly):
+            ledger.charge([row], at)
     actions.set_budget(unit="money", limit=420, expert=panel, actor=scene.people["ada"])
 
 

@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from annotation import actions, spending
 from annotation.actions import budgets
+from annotation.costs import Cost
 from annotation.models import AuditEntry, Budget, Charge, Claim, Expert, Feedback, Price
 from tests.web import scenery
 
@@ -85,7 +86,7 @@ class TestBudgets:
         rewards = actions.select_batch(
             key="r", title="r", domain=scene.domain, expert=scene.program, purpose="reward", rollouts=[], experiment=batch.experiment
         )
-        actions.hold_rewards(rewards, 7, spending.budgets.Cost(Decimal("0.25"), 10))
+        actions.hold_rewards(rewards, 7, Cost(Decimal("0.25"), 10))
         every = list(Budget.objects.all())
         assert budgets.held_by(every) == {budget.pk: budgets.held(budget) for budget in every}
         assert budgets.held_by([budget for budget in every if budget.unit == "money" and budget.experiment and not budget.user_id]).popitem()[1] > 1
