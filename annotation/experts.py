@@ -55,20 +55,24 @@ ADDRESSES = ("new", "quality")  # of pages that are no expert's
 
 
 def problems(wished: Mapping[str, Any], before: Expert | None) -> dict[str, str]:
-    """What keeps `wished` (alias, kind, backend, options) from being an expert, by field; {} where nothing does. `before` is the one it changes."""
+    """What keeps `wished` (alias, kind, backend, options, active) from being an expert, by field; {} where nothing does.
+
+    `before` is the one that it changes.
+    """
     kind, backend, options = wished["kind"], wished["backend"], wished["options"]
     errors = {}
     if before is None and wished["alias"] in ADDRESSES:
         errors["alias"] = "That is the address of another page: choose another alias."
     elif before is not None and before.alias != wished["alias"]:
         errors["alias"] = "Rules and experiments name it by its alias, so that stays as it is."
-    if before is not None and before.kind != kind and before.asked_in.exists():
+    if before is not None and before.kind != kind and (before.batches.exists() or before.asked_in.exists()):
         errors["kind"] = "It has been asked already, and its verdicts are those of its kind. Make another expert."
     if kind in Expert.ALONE and backend not in settings.EXPERTS:
         errors["backend"] = f"Choose who answers: one of settings.EXPERTS ({', '.join(sorted(settings.EXPERTS)) or 'none there yet'})."
     elif kind not in Expert.ALONE and backend:
         errors["backend"] = "Only a program or a language model has a backend; leave it empty."
-    if wrong := _options_problem(kind, options):
+    idle = before is not None and before.options == options and not wished["active"]  # who is asked no more may have a rule that fits no more
+    if not idle and (wrong := _options_problem(kind, options)):
         errors["options"] = wrong
     return errors
 

@@ -191,7 +191,7 @@ class ExpertForm(forms.ModelForm):
 
     def clean(self) -> dict[str, Any]:
         found: dict[str, Any] = super().clean() or {}
-        if {"alias", "kind", "backend", "options"} <= set(found):
+        if {"alias", "kind", "backend", "options", "active"} <= set(found):
             before = Expert.objects.get(pk=self.instance.pk) if self.instance.pk else None
             for name, message in problems(found, before).items():
                 self.add_error(name, message)

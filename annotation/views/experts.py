@@ -15,7 +15,7 @@ from django.views.decorators.http import require_GET, require_http_methods
 
 from annotation import actions, costs, quality, routing, selection
 from annotation import spending as reading
-from annotation.errors import AnnotationError, InvalidExpert
+from annotation.errors import AnnotationError, InvalidExpert, InvalidSelection
 from annotation.forms import ExpertPageForm, NoiseForm
 from annotation.models import Batch, Charge, Domain, Expert, Price, Rollout
 from annotation.views.guards import admin_only
@@ -74,6 +74,7 @@ def expert(request: HttpRequest, alias: str) -> HttpResponse:
         "expert": found,
         "price": reading.price_words(price),
         "rule": _rule(found),
+        "amiss": _amiss(found),
         "spreads": quality.spreads(found),
         "measuring": Batch.objects.filter(expert=found, purpose=Batch.Purpose.CALIBRATION, closed=None),
         "noise": NoiseForm(),
@@ -131,6 +132,15 @@ def _rule(found: Expert) -> str:
     if found.kind != Expert.Kind.MIXED:
         return ""
     return routing.words(found.options, dict(Expert.objects.values_list("alias", "name")))
+
+
+def _amiss(found: Expert) -> str:
+    """Why its rule cannot be followed any more; "" where it can."""
+    try:
+        routing.rule_of(found)
+    except InvalidSelection as exc:
+        return str(exc)
+    return ""
 
 
 def _texts(domain: Domain, count: int, seed: int) -> list[int]:

@@ -9,8 +9,9 @@ from typing import Any
 from django.contrib import messages
 from django.core.paginator import Paginator
 from django.db.models import F
-from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_GET, require_http_methods
 
@@ -110,9 +111,12 @@ def spending(request: HttpRequest) -> HttpResponse:
 
 @admin_only
 @require_GET
-def as_csv(request: HttpRequest) -> StreamingHttpResponse:
+def as_csv(request: HttpRequest) -> HttpResponseBase:
     """The ledger of a period as a file, sent as it is read."""
-    since, until = _period(PeriodForm(request.GET))
+    form = PeriodForm(request.GET)
+    since, until = _period(form)
+    if form.errors:
+        return redirect(f"{reverse('spending')}?{request.GET.urlencode()}")  # which says what is wrong
     name = "-".join(["charges", *(str(day) for day in (since, until) if day)])
     headers = {"Content-Disposition": f'attachment; filename="{name}.csv"'}
     return StreamingHttpResponse(_lines(reading.as_rows(reading.charged(since, until))), content_type="text/csv; charset=utf-8", headers=headers)

@@ -5,7 +5,7 @@ const HEIGHT = 210;
 const UNITS = { samples: "verdicts", money: "dollars", tokens: "tokens", minutes: "minutes" };
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const said = (unit, value) =>
-  unit === "money" ? `$${value.toFixed(2)}` : `${value.toLocaleString("en", { maximumFractionDigits: 1 })} ${UNITS[unit]}`;
+  unit === "money" ? `$${value.toFixed(2)}` : `${value.toLocaleString("en", { maximumFractionDigits: 1 })} ${value === 1 ? UNITS[unit].slice(0, -1) : UNITS[unit]}`;
 
 // A day, or the time of day where it is a matter of hours.
 function when(at, data) {

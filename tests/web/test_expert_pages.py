@@ -125,6 +125,17 @@ class TestSettingUp:
         assert "The panel; what they decline, or leave for 48 hours, goes to Pocket critic (a program)" in page
         assert "measure each of those" in page
 
+    def test_a_rule_that_cannot_be_followed_any_more_is_said_and_may_be_put_away(self, scene, ada):
+        rule = {"rule": "average", "experts": ["panel", "pocket"]}
+        sent = fields(alias="mixed", kind="mixed", backend="", options=json.dumps(rule))
+        ada.post("/experts/new/", sent)
+        assert "Nobody can be asked" not in text(ada.get("/experts/mixed/"))
+        Expert.objects.filter(pk=scene.program.pk).update(active=False)
+        assert "Nobody can be asked by this rule now: pocket is not active." in text(ada.get("/experts/mixed/"))
+        assert ada.post("/experts/mixed/", sent).status_code == 422
+        assert ada.post("/experts/mixed/", {name: value for name, value in sent.items() if name != "active"}).status_code == 302
+        assert not Expert.objects.get(alias="mixed").active
+
     def test_what_was_before_is_kept_in_the_log(self, scene, ada):
         sent = fields(alias="pocket", name="Pocket critic", options='{"noise": false}', price="cheap", active=None)
         assert ada.post("/experts/pocket/", sent).status_code == 302

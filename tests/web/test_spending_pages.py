@@ -233,8 +233,19 @@ class TestTheLedger:
         rows = list(csv.DictReader(io.StringIO(answer.getvalue().decode())))
         assert [(row["person"], Decimal(row["dollars"]), row["price"]) for row in rows] == [("edith", 4, "hourly"), ("emil", 3, "hourly")]
         assert [int(row["feedback"]) for row in rows] == list(Charge.objects.order_by("pk").values_list("feedback", flat=True))
+        assert ada.get("/spending/csv/?since=someday")["Location"] == "/spending/?since=someday"
         later = ada.get(f"/spending/csv/?since={timezone.localdate() + timedelta(days=1)}")
         assert len(later.getvalue().decode().splitlines()) == 1
+
+    def test_the_file_is_read_from_the_database_as_it_is_sent(self, scene, batch, monkeypatch, django_assert_num_queries):
+        monkeypatch.setattr(spending, "AT_ONCE", 1)
+        judge(scene, batch, "edith")
+        judge(scene, batch, "emil")
+        rows = spending.as_rows(Charge.objects.all())
+        with django_assert_num_queries(0):
+            assert next(rows)[0] == "at"
+        with django_assert_num_queries(1):
+            assert len(list(rows)) == 2
 
     @pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@SUM(A1)", "\tx"])
     def test_no_field_of_the_file_is_a_formula(self, scene, batch, ada, name):
