@@ -7,6 +7,7 @@ from random import Random
 from typing import Any
 
 from django.contrib import messages
+from django.db import transaction
 from django.db.models import Count, Q, Sum
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -15,6 +16,7 @@ from django.views.decorators.http import require_GET, require_http_methods
 
 from annotation import actions, costs, quality, routing, selection
 from annotation import spending as reading
+from annotation.actions.budgets import affordable
 from annotation.errors import AnnotationError, InvalidExpert, InvalidSelection
 from annotation.forms import ExpertPageForm, NoiseForm
 from annotation.models import Batch, Charge, Domain, Expert, Price, Rollout
@@ -91,7 +93,7 @@ def noise(request: HttpRequest, alias: str) -> HttpResponse:
     found = get_object_or_404(Expert, alias=alias)
     sent = request.POST if request.method == "POST" else request.GET or None
     form = NoiseForm(sent)
-    estimate, texts = None, []
+    estimate: dict[str, Any] | None = None
     if form.is_valid():
         wanted = form.cleaned_data
         texts = _texts(wanted["domain"], wanted["texts"], wanted["seed"])
@@ -105,7 +107,7 @@ def noise(request: HttpRequest, alias: str) -> HttpResponse:
                 messages.success(request, "Asked. The spread is on the expert's page as verdicts come in.")
                 return redirect("batch", batch.pk)
         if not form.errors:
-            estimate = costs.estimate(found, wanted["domain"], len(texts) * wanted["times"], timezone.now())
+            estimate = _estimate(found, wanted["domain"], len(texts) * wanted["times"])
     context = {"expert": found, "form": form, "estimate": estimate, "key": form.cleaned_data.get("key") or uuid.uuid4() if estimate else ""}
     return render(request, "annotation/expert_noise.html", context, status=422 if form.errors else 200)
 
@@ -161,6 +163,14 @@ def _unfit(found: Expert, there: int, *, texts: int, times: int, **wanted: Any) 
     if found.kind == Expert.Kind.HUMAN and people < times:
         return {"times": f"Each verdict on a text comes from somebody else, and the panel has {people}: ask for at most {people}, or add members."}
     return {}
+
+
+def _estimate(found: Expert, domain: Domain, verdicts: int) -> dict[str, Any]:
+    """What so many verdicts will cost, as `costs.estimate` says it, and how many of them the hard budgets have room for."""
+    now = timezone.now()
+    with transaction.atomic():
+        room = affordable(found, "", verdicts, costs.expected(found, domain, now).cost)
+    return costs.estimate(found, domain, verdicts, now) | {"verdicts": verdicts, "room": room}
 
 
 def _ask(found: Expert, chosen: list[int], actor: Any, *, domain: Domain, times: int, seed: int, key: Any, **wanted: Any) -> Batch:

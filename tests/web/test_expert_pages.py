@@ -178,6 +178,10 @@ class TestNoise:
         page = text(ada.get("/experts/pocket/noise/", self.sent | {"domain": scene.domain.pk}))
         assert "<b>18 verdicts</b>: <b>about $36</b>" in page
         assert "18 verdicts at the price “cheap”" in page
+        assert "it would end early" not in page
+        actions.set_budget(unit="money", limit=25, expert=scene.program)
+        page = text(ada.get("/experts/pocket/noise/", self.sent | {"domain": scene.domain.pk}))
+        assert "have room for 12 of them: it would end early." in page
         assert not Batch.objects.filter(purpose="calibration").exists()
 
     def test_a_program_judges_each_text_so_often_and_its_spread_is_shown(self, scene, texts, ada):
