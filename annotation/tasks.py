@@ -12,6 +12,7 @@ from typing import Any
 
 from celery import shared_task
 from django.conf import settings
+from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
 from annotation import actions, costs, experts, provider, querysets, trials, validation
@@ -61,6 +62,8 @@ def _have_answered(task: Any, batch: Batch) -> int:
         answered = answer(batch, experts.load_judge(batch.expert), first=first)
     except StillRunning as exc:
         raise _later(task, exc, exc.retry.after_seconds) from exc
+    except (InterfaceError, OperationalError):
+        raise  # the database is away, which the expert cannot help
     except Exception as exc:
         rest = actions.expert_failed(batch, exc, began=began)
         if isinstance(exc, GraderError) and exc.retry.allowed:
