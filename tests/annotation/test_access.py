@@ -81,7 +81,7 @@ def test_the_guidelines_that_a_verdict_was_given_under_can_be_found_again(admin,
 
 
 def test_a_secret_among_an_experts_options_is_refused(admin):
-    values = {"alias": "opus", "name": "Opus", "kind": "llm", "backend": "opus", "options": '{"model": {"api_key": "x"}}', "active": "on"}
+    values = {"alias": "opus", "name": "Opus", "kind": "llm", "backend": "pocket", "options": '{"model": {"api_key": "x"}}', "active": "on"}
     answer = admin.post(reverse("admin:annotation_expert_add"), values)
     assert "settings instead" in answer.content.decode()
     assert not Expert.objects.exists()
