@@ -75,6 +75,8 @@ def become(package: str, kind: str, folder: str, log: str, environment: dict[str
             os.dup2(stream.fileno(), 2)
         os.environ.clear()
         os.environ.update(environment)
+        known = {*sys.path, ""}
+        sys.path += [path for path in environment.get("PYTHONPATH", "").split(os.pathsep) if path not in known]  # as a new interpreter would
         gc.unfreeze()
         sys.argv = [f"{package}.{kind}", folder]
         runpy.run_module(f"{package}.{kind}", run_name="__main__", alter_sys=True)
