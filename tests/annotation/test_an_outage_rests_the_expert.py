@@ -15,6 +15,8 @@ from tests.annotation.claude import KEY, Claude, entry
 from tests.annotation.makers import make_batch, make_claude, make_program, states
 from training import asking
 
+pytestmark = pytest.mark.slow
+
 OVERLOADED = GraderError("it is overloaded", retry=Retry.after(0))
 
 

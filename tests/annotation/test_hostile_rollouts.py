@@ -16,6 +16,8 @@ from tests.annotation.makers import make_batch, make_program
 from tests.grading.hostile import OWN_SCORE, hostile
 from training.pocket.expert import PocketExpert
 
+pytestmark = pytest.mark.slow
+
 TEXTS = hostile()
 PROMPT = "Grade this.\n<story>\n{CONTENT}\n</story>\nIt was written for: {INSTRUCTIONS}"
 

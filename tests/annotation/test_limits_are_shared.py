@@ -22,7 +22,7 @@ from grading.limits import GONE, Allowance, LocalMeter
 from tests.annotation.asker import WINDOW
 from tests.grading.servers.openai import ScriptedOpenAI
 
-pytestmark = pytest.mark.django_db  # which starts Valkey, too
+pytestmark = [pytest.mark.django_db, pytest.mark.slow]  # the database starts Valkey, too
 
 MINUTE = 2.0  # seconds that stand for one
 PROCESSES = 4

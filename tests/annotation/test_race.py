@@ -20,7 +20,7 @@ from tests.annotation.makers import claim_one, make_batch, make_domain, make_pan
 THREADS = 32
 MANY = 64
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
 
 def at_once(work: Callable[[int], Any], threads: int = THREADS) -> list[Any]:

@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 from annotation import readers
 from annotation.errors import Unreadable
 
+pytestmark = pytest.mark.slow
+
 TABLE = [{"split": "train", "TOPIC": "the sea"}, {"split": "eval", "TOPIC": "caf\u00e9"}]
 EACH = settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 

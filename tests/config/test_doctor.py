@@ -16,6 +16,8 @@ from config import doctor
 from config.doctor import BROKEN, FINE, WARNING, Finding
 from config.env import Problem
 
+pytestmark = pytest.mark.slow
+
 
 def by_name(findings: Iterator[Finding]) -> dict[str, Finding]:
     return {finding.what: finding for finding in findings}

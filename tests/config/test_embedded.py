@@ -18,6 +18,8 @@ import redis
 from config import embedded
 from config.embedded import EmbeddedError, Places
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent.parent
 HOLD = """
 import sys, time

@@ -20,6 +20,8 @@ from annotation.models import Expert, Feedback, Prompt, Rollout
 from training.models import Experiment
 from training.report import report
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "tests" / "third_party" / "strict_editor"
 BACKEND = "strict_editor.judges.StrictEditor"

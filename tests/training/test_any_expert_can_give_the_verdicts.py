@@ -18,7 +18,7 @@ from training.errors import InvalidExperiment, WrongState
 from training.models import Experiment
 from training.report import report
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 SHORT = {"steps": 2, "segment": 2, "initial": 4, "update": 4, "eval_prompts": 2}
 
 

@@ -16,7 +16,7 @@ from django.core.management import CommandError, call_command
 
 from training.models import Experiment
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 SMALL = ["steps=2", "segment=1", "eval_prompts=3", "eval_rollouts=2", "per_prompt=4", "initial=8", "update=4", "prompts_per_step=2", "group=2"]
 SETTINGS = [word for change in SMALL for word in ("--set", change)]
 

@@ -16,7 +16,7 @@ from training import actions, asking, drive, runner, tasks
 from training.errors import StageFailed
 from training.models import Experiment, Job
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 State = Experiment.State
 
 

@@ -16,6 +16,8 @@ import pytest
 from training import processes
 from training.warm import GONE, Fork, Warm
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

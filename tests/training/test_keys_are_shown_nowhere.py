@@ -34,6 +34,8 @@ from training import actions as training
 from training import drive
 from training.models import Experiment
 
+pytestmark = pytest.mark.slow
+
 OF_ENVIRONMENT, OF_SETTINGS = "sk-live-Environment0001", "sk-live-Settings0002"
 KEYS = (OF_ENVIRONMENT, OF_SETTINGS)
 QUOTED = f'Incorrect API key provided: Bearer {OF_ENVIRONMENT}. Header was {{"authorization": "Bearer {OF_ENVIRONMENT}"}}'

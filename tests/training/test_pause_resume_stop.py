@@ -11,7 +11,7 @@ from training import actions, drive
 from training.errors import WrongState
 from training.models import Experiment, Job
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 State = Experiment.State
 
 

@@ -11,7 +11,7 @@ from annotation.models import Batch
 from training import actions, dispatch, drive, follow, runner
 from training.models import Experiment, Job
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
 
 @pytest.fixture
