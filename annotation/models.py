@@ -506,6 +506,14 @@ class Budget(models.Model):
         parts = [str(self.expert) if self.expert else "", f"experiment {self.experiment}" if self.experiment else ""]
         return ", ".join(part for part in [*parts, self.user.get_username() if self.user else ""] if part) or "everything"
 
+    def within(self, *, expert: str = "expert", experiment: str = "experiment", user: str = "user") -> Q:
+        """Of rows of another model: those in its scope. The names are of the fields that say whose a row is; user "": it is nobody's."""
+        found = Q(**{expert: self.expert_id}) if self.expert_id is not None else Q()
+        found &= Q(**{experiment: self.experiment}) if self.experiment else Q()
+        if self.user_id is None:
+            return found
+        return found & (Q(**{user: self.user_id}) if user else Q(pk__in=[]))
+
 
 class Charge(models.Model):
     """What one verdict cost: the ledger. Never edited, and one for each verdict at most."""

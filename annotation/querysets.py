@@ -33,17 +33,15 @@ def usable_by(user: Any) -> QuerySet[Expert]:
     return active if user is None or user.is_superuser else active.filter(Q(users=None) | Q(users=user)).distinct()
 
 
+def limiting(expert: Any, experiment: Any, user: Any) -> Q:
+    """Of budgets: those in force that limit what `user` (None: nobody in particular) does for an expert and an experiment."""
+    return Q(Q(expert=None) | Q(expert=expert), Q(experiment="") | Q(experiment=experiment), Q(user=None) | Q(user=user), ended=None)
+
+
 def used_up(user: Any) -> Q:
     """Of items: those that a hard budget lets nobody, or not `user`, judge any more."""
-    budget = Budget.objects.filter(
-        Q(expert=None) | Q(expert=OuterRef("expert")),
-        Q(experiment="") | Q(experiment=OuterRef("batch__experiment")),
-        Q(user=None) | Q(user=user),
-        ended=None,
-        hard=True,
-        spent__gte=F("limit"),
-    )
-    return Q(Exists(budget))
+    limits = limiting(OuterRef("expert"), OuterRef("batch__experiment"), user)
+    return Q(Exists(Budget.objects.filter(limits, hard=True, spent__gte=F("limit"))))
 
 
 def claimable_by(*, user: Any = None, expert: Expert | None = None) -> QuerySet[Item]:

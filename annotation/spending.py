@@ -19,7 +19,7 @@ from annotation import signals
 from annotation.actions import budgets, ledger
 from annotation.models import AuditEntry, Batch, Budget, Charge, Price
 
-UNITS = ("samples", "money", "tokens", "minutes")
+UNITS = Budget.Unit.values
 MOST_LINES = 50  # of a table: the dearest; all of them are in the file
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # what a spreadsheet would calculate
 COLUMNS = ("at", "expert", "person", "experiment", "purpose", "verdicts", "dollars", "tokens", "minutes", "price", "price since", "feedback")

@@ -17,7 +17,7 @@ from django.db import transaction
 from django.db.models import Count, F, Q, QuerySet, Sum
 from django.utils import timezone
 
-from annotation import costs
+from annotation import costs, querysets
 from annotation.actions import audit
 from annotation.costs import Cost
 from annotation.errors import InvalidBudget
@@ -25,6 +25,9 @@ from annotation.models import Batch, Budget, Claim, Expert, Item
 
 Unit = Budget.Unit
 Most = Callable[[Claim], Cost | None]
+# What open claims, and the jobs that fill reward batches, hold by unit.
+OF_CLAIMS = {"samples": Count("pk"), "money": Sum("held_money"), "tokens": Sum("held_tokens"), "minutes": Sum("held_minutes")}
+OF_JOBS = {"samples": Sum("held"), "money": Sum(F("held") * F("held_money")), "tokens": Sum(F("held") * F("held_tokens"))}
 
 
 # Holding -----------------------------------------------------------------------------------------------------------------------
@@ -40,17 +43,17 @@ def hold(claims: Sequence[Claim], most: Most | None = None) -> list[Claim]:
     related = Claim.objects.filter(pk__in=[claim.pk for claim in claims]).order_by("item__position")
     made = list(related.select_related("item__batch__domain", "item__batch__expert", "item__expert", "item__rollout__prompt"))
     item, user = made[0].item, made[0].user_id
-    limits = [budget for budget in _locked(item.expert_id, item.batch.experiment, user) if budget.hard]
+    limits = _locked(item.expert_id, item.batch.experiment, user)
     needs = _needs(made, most) if any(budget.unit != Unit.SAMPLES for budget in limits) else [Cost()] * len(made)
     kept = len(made)
     for budget in limits:
-        held = _held(budget, but=made)
-        left = budget.limit - budget.spent - held
+        reserved = held(budget, but=made)
+        left = budget.limit - budget.spent - reserved
         for i, need in enumerate(needs[:kept]):
             left -= amount(need, budget.unit)
             if left < 0:
                 kept = i
-                if not held and i == 0:
+                if not reserved and i == 0:
                     Budget.objects.filter(pk=budget.pk).update(short=timezone.now())
                 break
     for claim, need in zip(made[:kept], needs, strict=False):
@@ -67,11 +70,11 @@ def affords(claim: Claim) -> bool:
     """Whether the hard budgets have room for a claim that has ended and is taken up again. They are locked until the transaction ends."""
     item = claim.item
     expert, batch = Expert.objects.get(pk=item.expert_id), Batch.objects.select_related("domain").get(pk=item.batch_id)
-    limits = [budget for budget in _locked(item.expert_id, batch.experiment, claim.user_id) if budget.hard]
+    limits = _locked(item.expert_id, batch.experiment, claim.user_id)
     if not limits:
         return True
     need = costs.expected(expert, batch.domain, timezone.now()).cost
-    return all(budget.limit - budget.spent - _held(budget, but=[claim]) >= amount(need, budget.unit) for budget in limits)
+    return all(budget.limit - budget.spent - held(budget, but=[claim]) >= amount(need, budget.unit) for budget in limits)
 
 
 def amount(cost: Cost, unit: str) -> Decimal:
@@ -92,46 +95,28 @@ def _needs(claims: Sequence[Claim], most: Most | None) -> list[Cost]:
 
 
 def _locked(expert: int, experiment: str, user: int | None) -> list[Budget]:
-    """The budgets that limit what `user` does for an expert and an experiment, locked in the order of their ids."""
-    scope = Q(expert=None) | Q(expert=expert), Q(experiment="") | Q(experiment=experiment), Q(user=None) | Q(user=user)
-    return list(Budget.objects.filter(*scope, ended=None).order_by("pk").select_for_update(no_key=True))
+    """The hard budgets that limit what `user` does for an expert and an experiment, locked in the order of their ids."""
+    limiting = Budget.objects.filter(querysets.limiting(expert, experiment, user), hard=True)
+    return list(limiting.order_by("pk").select_for_update(no_key=True))
 
 
-def _held(budget: Budget, but: Sequence[Claim] = ()) -> Decimal:
-    """What open claims, other than `but`, and running reward jobs hold of the budget."""
-    claims = _claims_under(budget).exclude(pk__in=[claim.pk for claim in but])
-    sums = claims.aggregate(samples=Count("pk"), money=Sum("held_money"), tokens=Sum("held_tokens"), minutes=Sum("held_minutes"))
-    rewards = Q(expert=budget.expert_id) if budget.expert_id else Q()
-    rewards &= Q(experiment=budget.experiment) if budget.experiment else Q()
-    jobs = Batch.objects.filter(rewards, closed=None, held__gt=0) if budget.user_id is None else Batch.objects.none()
-    each = {Unit.SAMPLES: F("held"), Unit.MONEY: F("held") * F("held_money"), Unit.TOKENS: F("held") * F("held_tokens")}.get(Unit(budget.unit))
-    by_jobs = jobs.aggregate(sum=Sum(each))["sum"] if each is not None else 0
-    return Decimal(sums[budget.unit] or 0) + Decimal(by_jobs or 0)
-
-
-def _claims_under(budget: Budget) -> QuerySet[Claim]:
-    claims = Claim.objects.filter(ended=None)
-    if budget.expert_id is not None:
-        claims = claims.filter(item__expert=budget.expert_id)
-    if budget.experiment:
-        claims = claims.filter(item__batch__experiment=budget.experiment)
-    return claims.filter(user=budget.user_id) if budget.user_id is not None else claims
-
-
-def held(budget: Budget) -> Decimal:
-    """What is reserved of it just now."""
-    return _held(budget)
+def held(budget: Budget, but: Sequence[Claim] = ()) -> Decimal:
+    """What is reserved of it just now: what open claims, other than `but`, and running reward jobs hold."""
+    claims = Claim.objects.filter(budget.within(expert="item__expert", experiment="item__batch__experiment"), ended=None)
+    sums = claims.exclude(pk__in=[claim.pk for claim in but]).aggregate(**OF_CLAIMS)
+    jobs = Batch.objects.filter(budget.within(user=""), closed=None, held__gt=0).aggregate(**OF_JOBS)
+    return Decimal(sums[budget.unit] or 0) + Decimal(jobs.get(budget.unit) or 0)
 
 
 def held_by(found: Sequence[Budget]) -> dict[int, Decimal]:
     """What is reserved of each, by its id. Two statements, however many budgets there are."""
     claims = Claim.objects.filter(ended=None).order_by().values("item__expert", "item__batch__experiment", "user")
-    claims = claims.annotate(samples=Count("pk"), money=Sum("held_money"), tokens=Sum("held_tokens"), minutes=Sum("held_minutes"))
+    claims = claims.annotate(**OF_CLAIMS)
     open_claims: list[tuple[tuple[Any, ...], dict[str, Any]]] = [
         ((row["item__expert"], row["item__batch__experiment"], row["user"]), dict(row)) for row in claims
     ]
     jobs = Batch.objects.filter(closed=None, held__gt=0).order_by().values("expert", "experiment")
-    jobs = jobs.annotate(samples=Sum("held"), money=Sum(F("held") * F("held_money")), tokens=Sum(F("held") * F("held_tokens")))
+    jobs = jobs.annotate(**OF_JOBS)
     by_jobs: list[tuple[tuple[Any, ...], dict[str, Any]]] = [((row["expert"], row["experiment"], None), dict(row)) for row in jobs]
     sums = {}
     for budget in found:
@@ -145,8 +130,8 @@ def affordable(expert: Expert, experiment: str, wanted: int, each: Cost) -> int:
     """How many of `wanted` verdicts, at a cost of `each`, the hard budgets have room for beside what is spent and held. Locks the budgets."""
     for budget in _locked(expert.pk, experiment, None):
         need = amount(each, budget.unit)
-        if budget.hard and need > 0:
-            wanted = min(wanted, int((budget.limit - budget.spent - _held(budget)) // need))
+        if need > 0:
+            wanted = min(wanted, int((budget.limit - budget.spent - held(budget)) // need))
     return max(0, wanted)
 
 
@@ -177,8 +162,7 @@ def exhausted() -> QuerySet[Budget]:
 def waiting_under(budget: Budget) -> QuerySet[Item]:
     """Texts that wait for verdicts which the budget limits."""
     items = Item.objects.filter(state=Item.State.READY, batch__closed=None).exclude(batch__purpose=Batch.Purpose.REWARD)
-    items = items.filter(expert=budget.expert_id) if budget.expert_id is not None else items
-    return items.filter(batch__experiment=budget.experiment) if budget.experiment else items
+    return items.filter(budget.within(experiment="batch__experiment", user=""))
 
 
 def note_reached(now: datetime) -> int:

@@ -75,11 +75,8 @@ def charge(rows: Sequence[Mapping[str, Any]], now: datetime) -> None:
 
 def charges_under(budget: Budget) -> QuerySet[Charge]:
     """What was charged within its scope, from its making on."""
-    rows = Charge.objects.filter(at__gte=budget.created)
-    rows = rows.filter(at__lte=budget.ended) if budget.ended is not None else rows
-    rows = rows.filter(expert=budget.expert_id) if budget.expert_id is not None else rows
-    rows = rows.filter(experiment=budget.experiment) if budget.experiment else rows
-    return rows.filter(user=budget.user_id) if budget.user_id is not None else rows
+    rows = Charge.objects.filter(budget.within(), at__gte=budget.created)
+    return rows.filter(at__lte=budget.ended) if budget.ended is not None else rows
 
 
 def mismatched() -> list[Budget]:
