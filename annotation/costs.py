@@ -10,6 +10,7 @@ from typing import Any
 
 from django.db.models import Avg, Count
 
+from annotation.experts import options_of
 from annotation.models import Charge, Domain, Expert, Price, Prompt, Rollout
 from annotation.routing import rule_of
 from grading.types import Case, Judge, Usage
@@ -87,20 +88,20 @@ def most(price: Price | None, judge: Judge, case: Case) -> Cost | None:
 def expected(expert: Expert, domain: Domain, now: datetime) -> Expected:
     """What one verdict of `expert` in `domain` costs as a rule: the mean of its latest charges there, or assumptions."""
     latest = Charge.objects.filter(expert=expert, feedback__item__batch__domain=domain).order_by("-pk")[:RECENT]
-    found = Charge.objects.filter(pk__in=latest.values("pk")).aggregate(n=Count("pk"), tokens=Avg("tokens"), minutes=Avg("minutes"))
+    means = {"n": Count("pk"), "money": Avg("money"), "tokens": Avg("tokens"), "minutes": Avg("minutes")}
+    found = Charge.objects.filter(pk__in=latest.values("pk")).aggregate(**means)
     price = price_of(expert, now.date())
     if found["n"] >= ENOUGH:
-        mean = Charge.objects.filter(pk__in=latest.values("pk")).aggregate(money=Avg("money"))["money"]
-        cost_now = Cost(Decimal(mean).quantize(Decimal("0.000001")), round(found["tokens"]), round(Decimal(found["minutes"]), 2))
-        return Expected(cost_now, f"the mean of the last {found['n']} verdicts of {expert} in {domain}")
+        mean = Cost(found["money"].quantize(Decimal("0.000001")), round(found["tokens"]), round(found["minutes"], 2))
+        return Expected(mean, f"the mean of the last {found['n']} verdicts of {expert} in {domain}")
     if expert.kind == Expert.Kind.HUMAN:
         words = _words(domain)
         minutes = words / WORDS_PER_MINUTE + WRITING_MINUTES
         return Expected(cost(price, {}, minutes), f"{words:,} words read at {WORDS_PER_MINUTE} a minute, and {WRITING_MINUTES} minutes to write")
     if expert.kind == Expert.Kind.LLM:
-        read = (len(domain.grading_prompt) + _characters(domain)) // CHARACTERS_PER_TOKEN
-        usage = {"input_tokens": read, "output_tokens": TRACE_TOKENS, "batch": bool(expert.options.get("batches"))}
-        return Expected(cost(price, usage), f"{read:,} tokens read and {TRACE_TOKENS:,} written for each{', by batch' if usage['batch'] else ''}")
+        usage = _assumed(expert, domain)
+        by_batch = ", by batch" if usage["batch"] else ""
+        return Expected(cost(price, usage), f"{usage['input_tokens']:,} tokens read and {usage['output_tokens']:,} written for each{by_batch}")
     return Expected(cost(price, {}), "a program uses no tokens and nobody's time")
 
 
@@ -118,7 +119,7 @@ def estimate(expert: Expert, domain: Domain, samples: int, now: datetime) -> dic
         total = Cost(total.money + part.money, total.tokens + part.tokens, total.minutes + part.minutes)
         priced = f" at the price “{one.price}”" if price_of(one, now.date()) else ", which has no price here"
         assumptions.append(f"{one}: {count:,} verdicts{priced}; {found.basis}.")
-    return {"words": words(total), "money": total.money, "hours": total.minutes / 60, "assumptions": assumptions}
+    return {"words": words(total), "assumptions": assumptions}
 
 
 def words(cost: Cost) -> str:
@@ -132,6 +133,16 @@ def words(cost: Cost) -> str:
         hours = cost.minutes / 60
         parts.append(f"about {hours:,.0f} hours of people" if hours >= 10 else f"about {hours:.1f} hours of people")
     return ", ".join(parts)
+
+
+def _assumed(expert: Expert, domain: Domain) -> dict[str, Any]:
+    """What a verdict of a language model uses, by the options of `grading.graders.Grader`; a judge with others is taken to write one trace."""
+    options = options_of(expert)
+    prompts = options["prompts"] if isinstance(options.get("prompts"), list) else [domain.grading_prompt]
+    times = options["n"] if isinstance(options.get("n"), int) else 1
+    model = options["model"] if isinstance(options.get("model"), dict) else {}
+    read = sum(len(prompt) + _characters(domain) for prompt in prompts) * times // CHARACTERS_PER_TOKEN
+    return {"input_tokens": read, "output_tokens": TRACE_TOKENS * len(prompts) * times, "batch": bool(model.get("options", {}).get("batch"))}
 
 
 def _sample(domain: Domain) -> list[str]:

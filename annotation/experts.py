@@ -18,6 +18,8 @@ from grading.errors import ConfigurationError
 from grading.secrecy import without_secrets
 from grading.types import Judge
 
+ADDRESSES = ("new", "quality")  # of pages that are no expert's
+
 
 def judge_config(expert: Expert) -> dict[str, Any]:
     """`{"backend": dotted path, "options": {...}}`, as `grading.backends.load` takes it; the expert's options override the settings'.
@@ -30,7 +32,12 @@ def judge_config(expert: Expert) -> dict[str, Any]:
     if entry is None:
         known = ", ".join(sorted(settings.EXPERTS)) or "none"
         raise ConfigurationError(f"the expert {expert.alias} uses {expert.backend!r}, which is not in settings.EXPERTS (there: {known})")
-    return {"backend": entry["BACKEND"], "options": {**entry.get("OPTIONS", {}), **expert.options}}
+    return {"backend": entry["BACKEND"], "options": options_of(expert)}
+
+
+def options_of(expert: Expert) -> dict[str, Any]:
+    """The options of settings.EXPERTS, with the expert's own in their place where it has any."""
+    return {**(_entry(expert) or {}).get("OPTIONS", {}), **expert.options}
 
 
 def load_judge(expert: Expert) -> Judge:
@@ -47,11 +54,8 @@ def snapshot(expert: Expert) -> dict[str, Any]:
     if expert.kind == Expert.Kind.HUMAN:
         return {"kind": "human"}
     entry = _entry(expert) or {}
-    options = without_secrets({**entry.get("OPTIONS", {}), **expert.options})
+    options = without_secrets(options_of(expert))
     return {"kind": expert.kind, "name": expert.backend, "backend": entry.get("BACKEND", ""), "options": options}
-
-
-ADDRESSES = ("new", "quality")  # of pages that are no expert's
 
 
 def problems(wished: Mapping[str, Any], before: Expert | None) -> dict[str, str]:

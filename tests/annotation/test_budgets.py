@@ -14,32 +14,12 @@ from annotation import actions, costs
 from annotation.actions import budgets, ledger
 from annotation.actions.batches import close_complete
 from annotation.errors import InvalidBudget
-from annotation.models import AuditEntry, Batch, Budget, Charge, Claim, Feedback, Item, Price
+from annotation.models import AuditEntry, Batch, Budget, Charge, Claim, Expert, Feedback, Item, Price
 from annotation.tasks import answer_batch
 from grading.types import Usage
-from tests.annotation.makers import WORDS, claim_one, expire, make_batch, make_domain, make_panel, make_program, make_rollouts, make_user, submit
+from tests.annotation.makers import WORDS, claim_one, expire, make_batch, make_program, make_rollouts, submit
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def domain():
-    return make_domain()
-
-
-@pytest.fixture
-def alice():
-    return make_user("alice")
-
-
-@pytest.fixture
-def bob():
-    return make_user("bob")
-
-
-@pytest.fixture
-def panel(alice, bob):
-    return make_panel(alice, bob)
 
 
 def fresh(row: Any) -> Any:
@@ -231,6 +211,44 @@ class TestMoney:
 
     def test_small_amounts_are_rounded_up(self):
         assert costs.cost(Price(input=Decimal("0.1")), {"input_tokens": 1}).money == Decimal("0.000001")
+
+
+class TestEstimates:
+    """Before anything was charged they rest on what the expert's options say."""
+
+    @pytest.fixture
+    def opus(self, settings):
+        Price.objects.create(name="opus", since=date(2026, 1, 1), input=4, output=20, batch_discount=Decimal("0.5"))
+        model = {"backend": "grading.models.anthropic.AnthropicModel", "options": {"model": "claude-opus-5-5", "batch": True}}
+        settings.EXPERTS = settings.EXPERTS | {"opus": {"BACKEND": "grading.graders.Grader", "OPTIONS": {"prompts": ["p" * 1000], "model": model}}}
+        return make_program("opus", "opus", kind=Expert.Kind.LLM, price="opus")
+
+    def test_batches_are_half_price_and_said_to_be(self, opus, domain):
+        found = costs.expected(opus, domain, timezone.now())
+        assert found.basis.endswith("written for each, by batch")
+        opus.options = {"model": {"backend": "grading.models.anthropic.AnthropicModel", "options": {"model": "claude-opus-5-5"}}}
+        single = costs.expected(opus, domain, timezone.now())
+        assert "batch" not in single.basis
+        assert single.cost.money == pytest.approx(2 * found.cost.money, abs=Decimal("0.00001"))
+
+    def test_every_prompt_and_every_sample_is_read_and_written(self, opus, domain):
+        one = costs.expected(opus, domain, timezone.now()).cost
+        opus.options = {"prompts": ["p" * 1000, "q" * 1000], "n": 3}
+        assert costs.expected(opus, domain, timezone.now()).cost.tokens == pytest.approx(6 * one.tokens, abs=6)
+
+    def test_after_ten_verdicts_they_rest_on_what_those_cost(self, panel, domain, alice):
+        make_batch(panel, domain, 10)
+        for _ in range(10):
+            claim = claim_one(alice)
+            Claim.objects.filter(pk=claim.pk).update(opened=timezone.now() - timedelta(minutes=6))
+            submit(claim, user=alice)
+        found = costs.expected(panel, domain, timezone.now())
+        assert (found.cost.minutes, found.basis) == (6, "the mean of the last 10 verdicts of Panel in Stories")
+
+    def test_they_say_what_it_comes_to_and_what_was_assumed(self, opus, domain):
+        found = costs.estimate(opus, domain, 1500, timezone.now())
+        assert found["words"].startswith("about $")
+        assert found["assumptions"][0].startswith("Opus: 1,500 verdicts at the price “opus”; ")
 
 
 class TestPrograms:
