@@ -208,15 +208,23 @@ def step_in(items: QuerySet[Item], expert: Expert) -> int:
         Item.objects.filter(pk__in=[item.pk for item in found]).update(expert=expert)
         audit.record_all(audit.entry(None, "rerouted", item, before=item.expert_id, to=expert.pk, **audit.where(item)) for item in found)
         for batch in {item.batch_id: item.batch for item in found}.values():
+            batch.experts.add(expert)  # a rule may name others than when the batch was made
             _invite(batch)
     return len(found)
 
 
 def reroute(now: datetime) -> int:
-    """What every member of a panel has declined or judged, or what people left when the deadline passed, goes to who steps in; how many texts."""
+    """What every member of a panel has declined or judged, or what people left when the deadline passed, goes to who steps in; how many texts.
+
+    By the rule as it stands now. Where that can be followed no more, the texts stay where they are.
+    """
     moved = 0
     for batch in Batch.objects.filter(closed=None, expert__options__rule="fallback").select_related("expert"):
-        first, then = rule_of(batch.expert).experts
+        try:
+            first, then = rule_of(batch.expert).experts
+        except InvalidSelection as exc:
+            logger.warning("nobody steps in for people in batch %s, since the rule of %s does not work: %s", batch.pk, batch.expert, exc)
+            continue
         left = Item.objects.filter(batch=batch, expert=first) if batch.deadline and batch.deadline <= now else querysets.stranded(batch)
         moved += step_in(left, then)
     return moved

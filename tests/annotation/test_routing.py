@@ -15,19 +15,9 @@ from annotation.errors import InvalidSelection
 from annotation.models import Charge, Expert, Item
 from annotation.routing import AUDIT_SLOT, Rule
 from annotation.tasks import answer_batch, sweep
-from tests.annotation.makers import claim_one, make_batch, make_domain, make_panel, make_program, make_user, submit
+from tests.annotation.makers import claim_one, make_batch, make_panel, make_program, make_user, submit
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def domain():
-    return make_domain()
-
-
-@pytest.fixture
-def alice():
-    return make_user("alice")
 
 
 @pytest.fixture
@@ -116,6 +106,26 @@ class TestFallback:
         assert submit(claim, user=alice).counted
         batch.refresh_from_db()
         assert batch.closed is not None
+
+    def test_a_rule_that_works_no_more_keeps_nothing_else_from_being_swept(self, expert, program, panel, domain, alice):
+        left = make_batch(expert, domain, 1)
+        actions.decline(claim_one(alice).token, user=alice, reason="conflict")
+        program.active = False
+        program.save()
+        other = make_batch(make_program("other"), domain, 1)
+        other.items.update(state=Item.State.DONE)
+        assert sweep()["closed"] == 1
+        assert asked(left, panel) == 1
+
+    def test_a_rule_that_names_somebody_else_by_now_goes_there(self, expert, domain, alice):
+        batch = make_batch(expert, domain, 1)
+        actions.decline(claim_one(alice).token, user=alice, reason="conflict")
+        newcomer = make_program("newcomer")
+        expert.options |= {"then": "newcomer"}
+        expert.save()
+        assert actions.reroute(timezone.now()) == 1
+        assert answer_batch(batch.pk) == 1
+        assert newcomer.feedback.count() == 1
 
 
 class TestAverage:
