@@ -6,11 +6,22 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from grading import limits
+from grading.limits import LocalMeter
 from tests.grading.servers import vllm
 
 # No deadline for single examples: on a busy machine it would fail tests that are right.
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
+
+
+@pytest.fixture
+def meter(request) -> Iterator[LocalMeter]:
+    """What all limiters of this process count by; its window in seconds may be a parameter."""
+    meter = LocalMeter(window=getattr(request, "param", limits.WINDOW))
+    before = limits.share(meter)
+    yield meter
+    limits.share(before)
 
 
 @pytest.fixture(scope="session")

@@ -10,11 +10,9 @@ import time
 
 import pytest
 
-from grading import limits
 from grading.backends import load
 from grading.errors import ConfigurationError, GraderError, Retry, StillRunning
 from grading.graders import Grader
-from grading.limits import LocalMeter
 from grading.models.anthropic import AnthropicModel, Prefix, shared_prefix
 from grading.models.base import BatchHandle, repeatable
 from grading.models.scripted import ScriptedModel
@@ -63,25 +61,20 @@ class TestMessageBatches(ModelConformance):
 
 
 class TestHowFast:
-    def test_requests_wait_for_their_turn_and_tokens_from_the_cache_do_not_count(self, server, monkeypatch):
-        meter = LocalMeter(window=0.5)
-        monkeypatch.setattr(limits, "_meter", meter)
+    @pytest.mark.parametrize("meter", [0.5], indirect=True)
+    def test_requests_wait_for_their_turn_and_tokens_from_the_cache_do_not_count(self, server, meter):
         made = model(server, requests_per_minute=3, tokens_per_minute=10**6)
         began = time.monotonic()
         generate(made, ask(RUBRIC + "a", RUBRIC + "b", RUBRIC + "c", RUBRIC + "d"), Sampling())
         assert time.monotonic() - began > 0.5
         assert len(server.bodies(PATH)) == 4
 
-    def test_what_really_was_used_is_counted(self, server, monkeypatch):
-        meter = LocalMeter()
-        monkeypatch.setattr(limits, "_meter", meter)
+    def test_what_really_was_used_is_counted(self, server, meter):
         server.script = lambda params: {"usage": USED}
         generate(model(server, tokens_per_minute=10**6, limit_name="mine"), ask("a", "b"), Sampling(max_tokens=1000))
         assert meter._windows["mine"].tokens == 2 * (7 + 30 + 5)
 
-    def test_a_batch_is_one_request(self, server, monkeypatch):
-        meter = LocalMeter()
-        monkeypatch.setattr(limits, "_meter", meter)
+    def test_a_batch_is_one_request(self, server, meter):
         generate(batch_model(server, requests_per_minute=3), ask(*"abcdef"), Sampling())
         assert meter._windows[f"{server.url} claude-opus-5-5"].requests == 1
 

@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 import pytest
 
-from grading import limits
 from grading.errors import ConfigurationError
 from grading.limits import GONE, POLL, WINDOW, Allowance, Limiter, LocalMeter
 from grading.models.openai import OpenAIModel
@@ -138,9 +137,7 @@ def test_the_length_of_answers_is_reckoned_from_those_that_came():
     asyncio.run(run())
 
 
-def test_one_who_is_cancelled_while_waiting_keeps_nobody(monkeypatch):
-    meter = LocalMeter()
-    monkeypatch.setattr(limits, "_meter", meter)
+def test_one_who_is_cancelled_while_waiting_keeps_nobody(meter):
     limiter = Limiter("cancelled", requests_per_minute=3)
 
     async def run() -> None:
@@ -163,9 +160,9 @@ def test_without_a_limit_nothing_is_waited_for_or_counted():
         Limiter("free", -1)
 
 
-def test_a_model_spreads_its_requests_and_those_that_its_client_repeats(monkeypatch):
+@pytest.mark.parametrize("meter", [1.3], indirect=True)
+def test_a_model_spreads_its_requests_and_those_that_its_client_repeats(meter):
     """4 requests a second, of which one is dropped and sent again by the client: 9 arrivals, never more than 4 in a second."""
-    monkeypatch.setattr(limits, "_meter", LocalMeter(window=1.3))
     arrivals: list[float] = []
 
     class Timed(ScriptedOpenAI):

@@ -237,8 +237,7 @@ class TestTheLedger:
         later = ada.get(f"/spending/csv/?since={timezone.localdate() + timedelta(days=1)}")
         assert len(later.getvalue().decode().splitlines()) == 1
 
-    def test_the_file_is_read_from_the_database_as_it_is_sent(self, scene, batch, monkeypatch, django_assert_num_queries):
-        monkeypatch.setattr(spending, "AT_ONCE", 1)
+    def test_the_file_is_read_from_the_database_as_it_is_sent(self, scene, batch, django_assert_num_queries):
         judge(scene, batch, "edith")
         judge(scene, batch, "emil")
         rows = spending.as_rows(Charge.objects.all())
