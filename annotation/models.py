@@ -34,6 +34,11 @@ class Domain(models.Model):
         blank=True,
         help_text="What a strong model is asked that writes a grading prompt. {EXAMPLES} stands for texts with the expert's and the proxy's traces.",
     )
+    context_prompt = models.TextField(
+        blank=True,
+        help_text="How a proxy is shown what the expert wrote when it writes a trace of its own. {GRADING} stands for the filled grading prompt, "
+        "{EXPERT} for the expert's words. Empty: in general words.",
+    )
     guidelines = models.TextField(blank=True, help_text="Markdown, for reviewers.")
     content_tag = models.CharField(max_length=40, blank=True, help_text="Tag around the text inside a completion; empty: all of it.")
     critique_tag = models.CharField(max_length=40, default="critique")

@@ -15,6 +15,8 @@ from django.utils import timezone
 from annotation.models import Batch, Domain, Expert, Feedback
 from training import presets, protocol
 
+JOB_KINDS = ("sample", "rl", "distil", "scalar", "rewrite", "search", "optimise", "grade")  # modules of training.engine
+
 
 class Experiment(models.Model):
     """One run of a protocol. `config` is frozen when it starts: everything that changes a number in its results."""
@@ -36,6 +38,9 @@ class Experiment(models.Model):
     expert = models.ForeignKey(Expert, on_delete=models.PROTECT, related_name="experiments")
     policy = models.CharField(max_length=500, help_text="Where the policy starts: a folder for from_pretrained.")
     proxy = models.CharField(max_length=500, blank=True, help_text="Where the proxy starts; empty: like the policy.")
+    proxy_version = models.ForeignKey(
+        "ProxyVersion", null=True, blank=True, on_delete=models.PROTECT, related_name="retrained", help_text="Of another experiment: the first proxy."
+    )
     seed = models.PositiveIntegerField(default=1)
     sample_budget = models.PositiveIntegerField(help_text="Expert samples at most, all purposes together.")
     config = models.JSONField(default=dict, help_text="presets.Plan as data, and the domain's prompts as they were at the start.")
@@ -75,7 +80,7 @@ class Job(models.Model):
 
     experiment = models.ForeignKey(Experiment, on_delete=models.CASCADE, related_name="jobs")
     key = models.CharField(max_length=120, help_text="Unique in the experiment: train-0030. Made twice, it is the same job.")
-    kind = models.CharField(max_length=12, choices=[("sample", "sample"), ("rl", "rl"), ("distil", "distil"), ("grade", "grade")])
+    kind = models.CharField(max_length=12, choices=[(kind, kind) for kind in JOB_KINDS])
     folder = models.CharField(max_length=500)
     state = models.CharField(max_length=8, choices=State, default=State.QUEUED)
     pid = models.PositiveIntegerField(null=True, blank=True)
@@ -142,6 +147,32 @@ class ProxyVersion(models.Model):
 
     def __str__(self) -> str:
         return f"proxy v{self.number}"
+
+
+class Candidate(models.Model):
+    """One grading prompt that a search tried, whether it was kept or not. Immutable: what it was written from, and how well it agreed."""
+
+    stage = models.ForeignKey("Stage", on_delete=models.CASCADE, related_name="candidates")
+    number = models.PositiveIntegerField(help_text="From 1; 0 is the prompts that the proxy had before, measured on the same texts.")
+    prompts = models.JSONField(help_text="Grading prompts as the grader takes them.")
+    by_task = models.JSONField(default=dict, help_text="Grading prompts of single tasks, by the digest of the task.")
+    feedback = models.ManyToManyField(Feedback, blank=True, related_name="candidates")
+    words = models.TextField(blank=True, help_text="All that its writer wrote.")
+    scores = models.JSONField(default=dict, help_text="The mean score that it gave each validation rollout, by the rollout's id.")
+    value = models.FloatField(null=True, help_text="Alignment on the validation rollouts; empty where it is not defined, and the note says why.")
+    low = models.FloatField(null=True)
+    high = models.FloatField(null=True)
+    samples = models.PositiveIntegerField(default=0)
+    left_out = models.PositiveIntegerField(default=0)
+    note = models.CharField(max_length=200, blank=True)
+    chosen = models.BooleanField(default=False)
+
+    class Meta:
+        ordering = ["number"]
+        constraints = [models.UniqueConstraint(fields=["stage", "number"], name="candidate_once_per_number")]
+
+    def __str__(self) -> str:
+        return f"candidate {self.number}"
 
 
 class Stage(models.Model):
