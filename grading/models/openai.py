@@ -127,10 +127,15 @@ class OpenAIModel:
             wanted = 1 if self._one_by_one else n - len(found)
             request = self.request(messages, sampling, wanted, derive_seed(seed, len(found)) if found else seed)
             turn = await self.limiter.acquire(tokens=self.limiter.reckon(tokens_of(messages), sampling.max_tokens * wanted))
-            # By the path: the client's own method walks through the whole request again, which is a good part of what asking costs.
+            # By the path, and as plain JSON: the client's own method walks through the whole request once more and makes a model of each part of the
+            # answer, which is a good part of what asking costs.
             options = {"headers": idempotency(request, times, len(found))}
-            call = client.post("/chat/completions", cast_to=sdk.types.chat.ChatCompletion, body=request, options=options)
-            got = completions_of(await ask(call, sdk, self.base_url, self.secret))
+            call = client.post("/chat/completions", cast_to=object, body=request, options=options)
+            answer = await ask(call, sdk, self.base_url, self.secret)
+            try:
+                got = completions_of(answer)
+            except (KeyError, TypeError, AttributeError) as exc:
+                raise GraderError(f"{self.base_url} answered with what is no chat completion ({exc!r})", retry=Retry.after(WAIT)) from exc
             if not got:
                 raise GraderError(f"{self.base_url} answered without a choice", retry=Retry.after(WAIT))
             await turn.used(sum(one.usage.read_tokens for one in got), sum(one.usage.output_tokens for one in got))
@@ -169,31 +174,29 @@ def plain(text: str) -> str:
 
 
 def completions_of(response: Any) -> list[Completion]:
-    """The choices of a chat completion, in order; none where the answer is no chat completion at all."""
-    choices = sorted(getattr(response, "choices", None) or [], key=lambda choice: choice.index)
-    usage = getattr(response, "usage", None)
-    details = getattr(usage, "prompt_tokens_details", None)
-    cached = getattr(details, "cached_tokens", None) or 0
-    read, written = (usage.prompt_tokens or 0, usage.completion_tokens or 0) if usage else (0, 0)
-    each, more = divmod(written, len(choices) or 1)
+    """The choices of a chat completion as JSON, in order; none where the answer is no chat completion at all."""
+    if not isinstance(response, dict):
+        return []
+    choices = sorted(response.get("choices") or [], key=lambda choice: choice["index"])
+    usage = response.get("usage") or {}
+    cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
+    each, more = divmod(usage.get("completion_tokens") or 0, len(choices) or 1)
     found = []
     for place, choice in enumerate(choices):
-        prompt = (max(0, read - cached), cached) if place == 0 else (0, 0)
+        prompt = (max(0, (usage.get("prompt_tokens") or 0) - cached), cached) if place == 0 else (0, 0)
         cost = Usage(prompt[0], each + (place < more), prompt[1])
-        declined = getattr(choice.message, "refusal", None)
-        stop = "refused" if declined else STOPS.get(choice.finish_reason, str(choice.finish_reason))
+        message = choice["message"]
+        declined = message.get("refusal")
+        stop = "refused" if declined else STOPS.get(choice["finish_reason"], str(choice["finish_reason"]))
         failure = DECLINED + (declined or "the content filter stopped the answer") if stop == "refused" else ""
-        found.append(
-            Completion(
-                choice.message.content or "", stop == "end", cost, model=response.model or "", stop=stop, failure=failure, logprobs=_logprobs(choice)
-            )
-        )
+        text, model = message.get("content") or "", response.get("model") or ""
+        found.append(Completion(text, stop == "end", cost, model=model, stop=stop, failure=failure, logprobs=_logprobs(choice)))
     return found
 
 
-def _logprobs(choice: Any) -> tuple[tuple[str, float], ...] | None:
-    content = getattr(choice.logprobs, "content", None) if choice.logprobs else None
-    return None if content is None else tuple((token.token, token.logprob) for token in content)
+def _logprobs(choice: dict[str, Any]) -> tuple[tuple[str, float], ...] | None:
+    content = (choice.get("logprobs") or {}).get("content")
+    return None if content is None else tuple((token["token"], token["logprob"]) for token in content)
 
 
 def _sdk() -> Any:

@@ -225,6 +225,8 @@ class TestWhatGoesWrong:
             (Reply(body={"choices": [1, 2, 3]}, hang_up=10), 10.0, "hung up"),
             (SLOW, 10.0, "did not answer in time"),
             (Reply(body=b"<html>a proxy", headers={"content-type": "text/html"}), 10.0, "without a choice"),
+            (Reply(body={"choices": [1, 2, 3]}), 10.0, "no chat completion"),
+            (Reply(body={"choices": [{"index": 0}]}), 10.0, "no chat completion"),
             (Reply(body=b"{not json"), 10.0, "no answer"),
         ],
     )
