@@ -123,6 +123,13 @@ CELERY_BEAT_SCHEDULE = {
 # Experts and training --------------------------------------------------------------------------------------------------------
 
 EXPERTS = {"pocket": {"BACKEND": "training.pocket.expert.PocketExpert", "OPTIONS": {}}}
+# The strong models beside experts that write no prompts themselves: of grading prompts, and of generation prompts. Language models write their own.
+WRITERS = {
+    "pocket": {
+        "grading": {"backend": "training.pocket.writer.PocketWriter", "options": {}},
+        "generation": {"backend": "training.pocket.reflect.PocketReflection", "options": {}},
+    }
+}
 POCKET_BASE = BASE_DIR / "training" / "pocket" / "base"
 JOBS_DIR = env.path("TOUCHSTONE_JOBS", HOME / "jobs")
 # The package whose modules sample, rl, distil and grade carry out job folders, each as a process: python -m PACKAGE.KIND FOLDER.

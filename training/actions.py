@@ -18,7 +18,7 @@ from annotation.experts import snapshot
 from annotation.models import AuditEntry, Batch, Domain, Expert
 from training import dispatch
 from training.errors import InvalidExperiment, WrongState
-from training.models import Experiment, Job
+from training.models import Experiment, Job, ProxyVersion
 from training.start import freeze, set_up
 from training.validation import Wishes, check, check_change
 
@@ -49,14 +49,15 @@ def create_experiment(
     title: str = "",
     seed: int = 1,
     sample_budget: int | None = None,
+    proxy_version: ProxyVersion | None = None,
     actor: Any = None,
 ) -> Experiment:
     """A new experiment, not started. The plan is that of `preset` with `changes` (any field of `presets.Plan`).
 
     No `policy` means the pocket base; no `sample_budget` means what the protocol needs if nothing ends early.
-    Raises `InvalidExperiment` with a message for every field that is wrong.
+    `proxy_version` of another experiment is the first proxy of this one. Raises `InvalidExperiment` with a message for every field that is wrong.
     """
-    wishes = Wishes(name, title, domain, expert, preset, changes or {}, policy, proxy, seed, sample_budget, owner)
+    wishes = Wishes(name, title, domain, expert, preset, changes or {}, policy, proxy, seed, sample_budget, owner, proxy_version)
     plan, values = check(wishes)
     try:
         with transaction.atomic():

@@ -9,20 +9,27 @@ from typing import Any
 
 from annotation import actions as annotation
 from annotation import experts, outages, provider, querysets, select
-from annotation.models import Batch, Expert, Feedback, Prompt, ProxyGrade, Rollout
+from annotation.models import Batch, Expert, Feedback, ProxyGrade, Rollout
 from grading.secrecy import without_secrets
 from training import protocol
 from training.choices import derive_seed
 from training.errors import StageFailed
-from training.models import Experiment
+from training.models import Experiment, Stage
 from training.presets import STRATEGIES
 from training.progress import Progress
 
 WHY = {
     "initial": "the proxy is realigned for",
     "update": "the proxy is realigned for",
+    "validation": "the proxy is realigned for",
     "eval": "it goes on from",
     "check": "it goes on from",
+}
+MEASURED = ("eval", "check", "validation")  # chosen in order, whatever the strategy
+NOTES = {
+    "eval": "To measure the policy; nothing is learnt from it.",
+    "check": "To see whether the policy still gets better.",
+    "validation": "To try grading prompts on; none is written from it.",
 }
 
 
@@ -34,7 +41,7 @@ def ask(experiment: Experiment, stage: protocol.Ask, count: int, *, room: int) -
     chosen = choose(experiment, stage, count) if count else []
     if not chosen:
         return None
-    measured = stage.purpose in ("eval", "check")
+    measured = stage.purpose in MEASURED
     repeats, golds = experiment.plan.controls(len(chosen), room)
     # Programs and language models are set to work by the queue itself.
     return annotation.select_batch(
@@ -50,27 +57,33 @@ def ask(experiment: Experiment, stage: protocol.Ask, count: int, *, room: int) -
         proxy=experiment.proxies.order_by("-number")[0].digest,
         repeat_share=repeats / len(chosen),
         gold_share=golds / len(chosen),
-        note="To measure the policy; nothing is learnt from it." if measured else f"Chosen {dict(STRATEGIES)[experiment.plan.strategy]}.",
+        note=NOTES.get(stage.purpose, f"Chosen {dict(STRATEGIES)[experiment.plan.strategy]}."),
     )
+
+
+def wanted(experiment: Experiment, stage: protocol.Ask) -> int:
+    """How many rollouts the stage asks about: all that were sampled for it where it names no number."""
+    return stage.count or len(sampled(_sample(experiment, stage), stage.purpose))
 
 
 def choose(experiment: Experiment, stage: protocol.Ask, count: int) -> list[int]:
     """Ids of the `count` rollouts that the expert is asked about."""
-    if stage.purpose in ("eval", "check"):
+    found = [r.pk for r in sampled(_sample(experiment, stage), stage.purpose)]
+    if stage.purpose in MEASURED or not stage.count:
         # In whole groups as far as they go: what is measured within a prompt needs its group.
-        return [r.pk for r in sampled(experiment, stage.step, Prompt.Split.EVAL)][:count]
-    pool = [r.pk for r in sampled(experiment, stage.step, Prompt.Split.TRAIN)]
+        return found[:count]
     proxy = experiment.proxies.order_by("-number")[0].digest
-    return select.choose(experiment.plan.strategy, pool, count, derive_seed(experiment.seed, stage.key), proxy)[:count]
+    return select.choose(experiment.plan.strategy, found, count, derive_seed(experiment.seed, stage.key), proxy)[:count]
 
 
-def sampled(experiment: Experiment, step: int, split: str) -> list[Rollout]:
-    """What was sampled at `step` from prompts of `split`, group by group, in the order of the experiment's prompts."""
-    stage = experiment.stages.get(key=f"sample-{step}")
-    order = {
-        prompt: i for i, prompt in enumerate(experiment.config["eval_prompts"] if split == Prompt.Split.EVAL else experiment.config["train_prompts"])
-    }
-    rows = Rollout.objects.filter(run=str(stage.job), step=step, prompt_id__in=order.keys()).select_related("prompt")
+def _sample(experiment: Experiment, stage: protocol.Ask) -> Stage:
+    return experiment.stages.select_related("job").get(key=stage.sample)
+
+
+def sampled(sample: Stage, name: str) -> list[Rollout]:
+    """What was sampled at the stage `sample` for its request `name`, group by group, in the order of the request's prompts."""
+    order = {prompt: i for i, prompt in enumerate(sample.arguments["prompts"][name])}
+    rows = Rollout.objects.filter(run=str(sample.job), prompt_id__in=order).select_related("prompt")
     return sorted(rows, key=lambda r: (order[r.prompt_id], r.index))
 
 
@@ -81,6 +94,17 @@ def traces(rollouts: Iterable[int], run: str = "", proxy: str = "") -> dict[int,
     for rollout, score in rows.order_by("rollout_id", "sample").values_list("rollout_id", "score"):
         scores[rollout].append(score)
     return scores
+
+
+def raw_traces(rollouts: Iterable[int]) -> dict[int, list[str]]:
+    """What the newest proxy version that graded each rollout wrote about it, trace by trace."""
+    rows = ProxyGrade.objects.filter(rollout_id__in=rollouts).order_by("rollout_id", "pk").values_list("rollout_id", "proxy", "raw")
+    newest = {rollout: proxy for rollout, proxy, _ in rows}
+    found: dict[int, list[str]] = {}
+    for rollout, proxy, raw in rows:
+        if proxy == newest[rollout]:
+            found.setdefault(rollout, []).append(raw)
+    return found
 
 
 def outstanding(batch: Batch) -> int:
@@ -107,18 +131,19 @@ def verdicts(batch: Batch) -> list[Feedback]:
 
 
 def outcome(batch: Batch) -> protocol.Outcome:
-    """How many verdicts came, the mean score and its standard error over all scored rollouts; None where there is none."""
+    """How many verdicts came; the mean score, its standard error and the scores' standard deviation over all scored rollouts, None where unknown."""
     came = verdicts(batch)
     scores = [f.score for f in came if f.score is not None]
-    error = stdev(scores) / sqrt(len(scores)) if len(scores) > 1 else None
-    return {"samples": len(came), "mean": fmean(scores) if scores else None, "error": error}
+    deviation = stdev(scores) if len(scores) > 1 else None
+    error = None if deviation is None else deviation / sqrt(len(scores))
+    return {"samples": len(came), "mean": fmean(scores) if scores else None, "error": error, "deviation": deviation}
 
 
-def reward_batch(experiment: Experiment, stage: protocol.Train) -> Batch:
-    """The batch that the verdicts of RL on expert reward are recorded in, as they come."""
+def reward_batch(experiment: Experiment, key: str, title: str, note: str) -> Batch:
+    """The batch that the verdicts of a job that asks the expert itself are recorded in, as they come."""
     return annotation.select_batch(
-        key=f"{experiment.name}/{stage.key}",
-        title=f"{experiment.title}: reward from step {stage.start}",
+        key=f"{experiment.name}/{key}",
+        title=f"{experiment.title}: {title}",
         domain=experiment.domain,
         expert=experiment.expert,
         purpose=Batch.Purpose.REWARD,
@@ -126,7 +151,7 @@ def reward_batch(experiment: Experiment, stage: protocol.Train) -> Batch:
         strategy="random",
         seed=experiment.seed,
         experiment=experiment.name,
-        note="RL asks the expert itself, about every rollout.",
+        note=note,
     )
 
 

@@ -21,9 +21,16 @@ def eval_prompts(domain: Domain, count: int) -> list[int]:
     return list(rows.values_list("id", flat=True)[:count])
 
 
-def train_prompts(domain: Domain, seed: int) -> list[int]:
-    """Ids of all train prompts, in the order in which RL meets them."""
-    rows = list(Prompt.objects.filter(domain=domain, split=Prompt.Split.TRAIN).order_by("digest").values_list("id", flat=True))
+def validation_prompts(domain: Domain, count: int) -> list[int]:
+    """Ids of the `count` train prompts that are kept out of RL, to try grading prompts on; they depend on the domain only."""
+    rows = Prompt.objects.filter(domain=domain, split=Prompt.Split.TRAIN).order_by("digest")
+    return list(rows.values_list("id", flat=True)[:count])
+
+
+def train_prompts(domain: Domain, seed: int, kept_out: Sequence[int] = ()) -> list[int]:
+    """Ids of all train prompts but those `kept_out`, in the order in which RL meets them."""
+    found = Prompt.objects.filter(domain=domain, split=Prompt.Split.TRAIN).exclude(pk__in=kept_out)
+    rows = list(found.order_by("digest").values_list("id", flat=True))
     Random(derive_seed(seed, "train prompts")).shuffle(rows)
     return rows
 

@@ -15,16 +15,17 @@ from django.utils.text import slugify
 
 from annotation import costs
 from annotation.errors import InvalidSelection
-from annotation.models import Domain, Expert
+from annotation.models import Domain, Expert, Prompt
 from annotation.routing import rule_of
 from training import actions, protocol
-from training.models import Experiment
-from training.plan_words import ADVANCED, MAIN, PROTOCOLS, WORDS
+from training.models import Experiment, ProxyVersion
+from training.plan_words import CHOICES, PROTOCOLS, WORDS, advanced_of, main_of
 from training.presets import PRESETS, STRATEGIES, Plan
 
 DEFAULT_PRESET = "pocket-full-trace"
 PLAN_TYPES = {field.name: str(field.type) for field in dataclass_fields(Plan)}
 OWN = ("title", "name", "domain", "expert", "strategy", "seed", "policy", "proxy")  # kept when another preset is chosen
+ASKS_BY_STRATEGY = (*protocol.FINE_TUNED, *protocol.IN_CONTEXT)
 
 
 class ExpertChoice(forms.ModelChoiceField):
@@ -32,8 +33,13 @@ class ExpertChoice(forms.ModelChoiceField):
         return f"{obj} · people" if isinstance(obj, Expert) and obj.kind == Expert.Kind.HUMAN else str(obj)
 
 
+class VersionChoice(forms.ModelChoiceField):
+    def label_from_instance(self, obj: Model) -> str:
+        return f"{obj.experiment.title}: {obj}" if isinstance(obj, ProxyVersion) else str(obj)
+
+
 class ExperimentForm(forms.Form):
-    """An experiment's own fields, and one field for every number of its plan."""
+    """An experiment's own fields, and one field for every number of its plan that its protocol uses. `viewer` sees proxy versions to take over."""
 
     preset = forms.ChoiceField(choices=[(name, name) for name in PRESETS], widget=forms.HiddenInput)
     title = forms.CharField(max_length=160, error_messages={"required": "Give it a title, so that you find it again."})
@@ -50,26 +56,31 @@ class ExperimentForm(forms.Form):
         max_length=500, required=False, label="Proxy", help_text="The model folder that the proxy starts from. Empty: the policy's."
     )
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, viewer: Any = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.label_suffix = ""
-        for name, (label, unit) in WORDS.items():
-            kind = forms.FloatField if PLAN_TYPES[name] == "float" else forms.IntegerField
-            widget = forms.NumberInput(attrs={"step": "any"})
-            self.fields[name] = kind(label=label, help_text=unit, widget=widget, error_messages={"required": "A number is needed here."})
+        method = PRESETS[self.chosen].protocol
+        self.used = [*main_of(method), *(name for _, names in advanced_of(method) for name in names)]
+        for name in self.used:
+            self.fields[name] = _plan_field(name)
+        if method not in ASKS_BY_STRATEGY:
+            del self.fields["strategy"]
+        if method == "retrain":
+            versions = ProxyVersion.objects.filter(experiment__in=actions.visible_to(viewer), number__gt=1).select_related("experiment")
+            self.fields["proxy_version"] = VersionChoice(versions.order_by("-pk"), empty_label=None, label="Proxy version")
 
     @classmethod
-    def from_preset(cls, preset: str, typed: Mapping[str, str]) -> ExperimentForm:
+    def from_preset(cls, preset: str, typed: Mapping[str, str], viewer: Any) -> ExperimentForm:
         """An unbound form with the preset's numbers, and what was `typed` in the fields that no preset touches."""
         preset = preset if preset in PRESETS else DEFAULT_PRESET
         plan = PRESETS[preset].to_dict()
         initial = plan | {"preset": preset, "seed": 1, "policy": str(settings.POCKET_BASE)}
-        return cls(initial=initial | {name: typed[name] for name in OWN if name in typed})
+        return cls(initial=initial | {name: typed[name] for name in OWN if name in typed}, viewer=viewer)
 
     @property
     def chosen(self) -> str:
         """The preset that the form stands on."""
-        value = self["preset"].value()
+        value = self.data.get("preset") if self.is_bound else self.initial.get("preset")
         return value if value in PRESETS else DEFAULT_PRESET
 
     def options(self) -> list[dict[str, Any]]:
@@ -83,15 +94,19 @@ class ExperimentForm(forms.Form):
         """The estimate before anything was sent: of the preset alone."""
         return self.estimate() if self.is_bound else _estimate(PRESETS[self.chosen], None, None, None)
 
+    def choice_fields(self) -> list[forms.BoundField]:
+        """How texts are chosen, and the proxy that is taken over, where the protocol does so."""
+        return [self[name] for name in ("strategy", "proxy_version") if name in self.fields]
+
     def main_fields(self) -> list[forms.BoundField]:
-        return [self[name] for name in MAIN]
+        return [self[name] for name in main_of(PRESETS[self.chosen].protocol)]
 
     def advanced_fields(self) -> list[tuple[str, list[forms.BoundField]]]:
-        return [(title, [self[name] for name in names]) for title, names in ADVANCED]
+        return [(title, [self[name] for name in names]) for title, names in advanced_of(PRESETS[self.chosen].protocol)]
 
     @property
     def advanced_is_wrong(self) -> bool:
-        return any(name in self.errors for _, names in ADVANCED for name in (*names, "name", "proxy", "policy"))
+        return any(name in self.errors for _, names in advanced_of(PRESETS[self.chosen].protocol) for name in (*names, "name", "proxy", "policy"))
 
     def clean_name(self) -> str:
         typed = self.cleaned_data["name"].strip()
@@ -99,11 +114,11 @@ class ExperimentForm(forms.Form):
 
     def changes(self) -> dict[str, Any]:
         """The plan's fields as filled in."""
-        return {name: self.cleaned_data[name] for name in (*WORDS, "strategy") if self.cleaned_data.get(name) is not None}
+        return {name: self.cleaned_data[name] for name in (*self.used, "strategy") if self.cleaned_data.get(name) is not None}
 
     def estimate(self) -> dict[str, Any]:
         """Expert samples by purpose, in all, and the budget; an `error` instead where the numbers make no plan."""
-        wrong = [self[name].label for name in WORDS if name in self.errors]
+        wrong = [self[name].label for name in self.used if name in self.errors]
         if wrong:
             return {"error": f"Cannot be counted yet: see {', '.join(map(str, wrong))}."}
         data = self.cleaned_data
@@ -114,7 +129,7 @@ class ExperimentForm(forms.Form):
         """Raises `InvalidExperiment`."""
         data = self.cleaned_data
         own = {key: data[key] for key in ("name", "title", "domain", "expert", "preset", "policy", "proxy", "seed", "sample_budget")}
-        return actions.create_experiment(owner=owner, actor=owner, changes=self.changes(), **own)
+        return actions.create_experiment(owner=owner, actor=owner, changes=self.changes(), proxy_version=data.get("proxy_version"), **own)
 
     def take_errors(self, errors: Mapping[str, str]) -> None:
         """Put each message beside its field."""
@@ -145,6 +160,14 @@ class StopForm(forms.Form):
         self.label_suffix = ""
 
 
+def _plan_field(name: str) -> forms.Field:
+    label, unit = WORDS[name]
+    if name in CHOICES:
+        return forms.ChoiceField(choices=CHOICES[name], label=label, help_text=unit)
+    kind = forms.FloatField if PLAN_TYPES[name] == "float" else forms.IntegerField
+    return kind(label=label, help_text=unit, widget=forms.NumberInput(attrs={"step": "any"}), error_messages={"required": "A number is needed here."})
+
+
 def free_name(title: str) -> str:
     """A name from the title that no experiment has yet."""
     base = slugify(title)[:70] or "experiment"
@@ -158,9 +181,17 @@ def free_name(title: str) -> str:
 def _estimate(plan: Plan, budget: int | None, expert: Expert | None, domain: Domain | None) -> dict[str, Any]:
     if min(plan.segment, plan.steps, plan.per_prompt) < 1 or plan.steps / plan.segment > 10_000:
         return {"error": "Cannot be counted yet: steps, steps between looks and rollouts of each prompt must be at least 1."}
-    counts = protocol.estimate(plan)
-    purposes = {"initial": "to teach first", "update": "to teach again", "eval": "to measure", "check": "to check", "reward": "as reward in RL"}
-    purposes["control"] = "at most as hidden repeats and gold items"
+    tasks = 0 if domain is None else domain.prompts.filter(split=Prompt.Split.TRAIN).count()
+    counts = protocol.estimate(plan, tasks)
+    purposes = {
+        "initial": "to teach first",
+        "update": "to teach again",
+        "validation": "to try prompts on",
+        "eval": "to measure",
+        "check": "to check",
+        "reward": "as reward",
+        "control": "at most as hidden repeats and gold items",
+    }
     parts = [{"purpose": purposes.get(name, name), "count": count} for name, count in counts.items()]
     total, cost = sum(counts.values()), None
     if expert is not None and domain is not None:

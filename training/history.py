@@ -50,7 +50,7 @@ class History:
         if "format" not in experiment.config:  # not started
             return cls(experiment, experiment.plan, [])
         stages = {s.key: s for s in experiment.stages.filter(ended__isnull=False).select_related("job", "batch")}
-        steps = [s.arguments["step"] for s in stages.values() if s.kind == "sample"]
+        steps = [s.arguments["step"] for s in stages.values() if s.key.startswith("sample-")]
         seen = [_seen(experiment, step, stages) for step in steps]
         return cls(experiment, experiment.plan, [look for look in seen if look is not None])
 
@@ -103,13 +103,14 @@ def _seen(experiment: Experiment, step: int, stages: dict[str, Stage]) -> Seen |
     asked = stages.get(f"ask-eval-{step}") or stages.get(f"ask-check-{step}")
     if asked is None and experiment.plan.evaluation:
         return None
-    realign, regraded = stages.get(f"realign-{step}"), stages.get(f"grade-{step}")
+    realign, regraded = stages.get(f"realign-{step}") or stages.get(f"search-{step}"), stages.get(f"grade-{step}")
     before = after = None
     if asked is not None and asked.batch is not None:
         before = measures.look_at(asked.batch, str(sample.job), sample.arguments["graded_by"])
         after = measures.look_at(asked.batch, str(regraded.job), regraded.arguments["graded_by"]) if regraded else None
     lesson = stages.get(f"ask-{realign_purpose(step)}-{step}") if realign else asked
-    split = Prompt.Split.EVAL if experiment.plan.evaluation else Prompt.Split.TRAIN
+    requests = sample.arguments["requests"]
+    shown = [r["purpose"] for r in requests if r["split"] == Prompt.Split.EVAL] or [r["purpose"] for r in requests]
     return Seen(
         step=step,
         purpose=realign_purpose(step) if realign else (asked.arguments["purpose"] if asked else ""),
@@ -119,7 +120,7 @@ def _seen(experiment: Experiment, step: int, stages: dict[str, Stage]) -> Seen |
         learnt_from=len(realign.arguments["feedback"]) if realign else None,
         asked=len(asking.verdicts(lesson.batch)) if lesson is not None and lesson.batch is not None else 0,
         samples=_rewarded(stages, step),
-        unique=measures.unique_share([rollout.content for rollout in asking.sampled(experiment, step, split)]),
+        unique=measures.unique_share([rollout.content for purpose in shown for rollout in asking.sampled(sample, purpose)]),
     )
 
 
@@ -128,11 +129,12 @@ def realign_purpose(step: int) -> str:
 
 
 def _rewarded(stages: dict[str, Stage], step: int) -> int:
-    batches = [s.batch_id for s in stages.values() if s.kind == "train" and s.batch_id and (s.outcome or {})["step"] <= step]
+    batches = [s.batch_id for s in stages.values() if s.kind in ("train", "optimise") and s.batch_id and (s.outcome or {})["step"] <= step]
     return Feedback.objects.filter(item__batch__in=batches, revision=1).count()
 
 
 def eval_batches(experiment: Experiment) -> list[Batch]:
     """The batches of the looks that are over, in order."""
-    asked = experiment.stages.filter(kind="ask", arguments__purpose__in=["eval", "check"], ended__isnull=False, batch__isnull=False)
-    return [stage.batch for stage in asked.select_related("batch").order_by("number") if stage.batch is not None]
+    asked = experiment.stages.filter(kind="ask", ended__isnull=False, batch__isnull=False).select_related("batch").order_by("number")
+    looks = asked.filter(arguments__purpose="eval") or asked.filter(arguments__purpose="check")
+    return [stage.batch for stage in looks if stage.batch is not None]

@@ -57,21 +57,50 @@ def _mean(scores: list[float | None]) -> float | None:
 
 def of(experiment: Experiment, row: Stage, stage: protocol.Stage) -> list[Measured]:
     """What the end of this stage lets one measure: policy and proxy at a look, the new proxy after a realignment."""
-    if isinstance(stage, protocol.Ask) and stage.purpose in ("eval", "check") and row.batch is not None:
-        sample = experiment.stages.select_related("job").get(key=f"sample-{stage.step}")
-        proxy = experiment.proxies.get(digest=sample.arguments["graded_by"])
-        look = look_at(row.batch, str(sample.job), proxy.digest)
-        return [Measured("expert_reward", expert_reward(look)), *_of_proxy(look, proxy, "before"), *_unique(experiment, stage.step)]
-    if isinstance(stage, protocol.Ask):
-        return list(_unique(experiment, stage.step, Prompt.Split.TRAIN)) if row.batch is not None and not experiment.plan.evaluation else []
-    if isinstance(stage, protocol.Grade):
-        asked = experiment.stages.select_related("batch").get(key=f"ask-eval-{stage.step}")
-        if asked.batch is not None:
-            proxy = experiment.proxies.get(number=stage.number)
-            sample = experiment.stages.select_related("job").get(key=f"sample-{stage.step}")
-            before, after = look_at(asked.batch, str(sample.job), sample.arguments["graded_by"]), look_at(asked.batch, str(row.job), proxy.digest)
-            return [*_of_proxy(after, proxy, "after"), Measured("alignment_change", realigned(before, after), proxy)]
+    match stage:
+        case protocol.Sample():
+            return list(_of_sample(row, stage))
+        case protocol.Ask():
+            return list(_of_verdicts(experiment, row, stage))
+        case protocol.Grade():
+            return list(_of_regrades(experiment, row, stage))
     return []
+
+
+def _of_sample(row: Stage, stage: protocol.Sample) -> Iterator[Measured]:
+    """How far the policy has moved, and how many of its texts differ: of the eval split where that is sampled."""
+    assert row.job is not None
+    if (kl := row.job.result.get("kl")) is not None:
+        yield Measured("kl", Estimate(kl, samples=row.job.result["rollouts"]))
+    looked_at = [r.purpose for r in stage.requests if r.split == Prompt.Split.EVAL] or [
+        r.purpose for r in stage.requests if stage.key.startswith("sample-")
+    ]
+    contents = [rollout.content for purpose in looked_at for rollout in asking.sampled(row, purpose)]
+    if contents:
+        yield Measured("unique_rate", Estimate(unique_share(contents), samples=len(contents)))
+
+
+def _of_verdicts(experiment: Experiment, row: Stage, stage: protocol.Ask) -> Iterator[Measured]:
+    if row.batch is None or stage.purpose not in ("eval", "check"):
+        return
+    sample = experiment.stages.select_related("job").get(key=stage.sample)
+    proxy = experiment.proxies.get(digest=sample.arguments["graded_by"])
+    look = look_at(row.batch, str(sample.job), proxy.digest)
+    if any(r["purpose"] == stage.purpose and r["split"] == Prompt.Split.EVAL for r in sample.arguments["requests"]):
+        yield Measured("expert_reward", expert_reward(look))
+        yield from _of_proxy(look, proxy, "before")
+    else:
+        yield Measured("check_reward", expert_reward(look))
+
+
+def _of_regrades(experiment: Experiment, row: Stage, stage: protocol.Grade) -> Iterator[Measured]:
+    asked = experiment.stages.select_related("batch").get(key=f"ask-eval-{stage.step}")
+    if asked.batch is not None:
+        proxy = experiment.proxies.get(number=stage.number)
+        sample = experiment.stages.select_related("job").get(key=f"sample-{stage.step}")
+        before, after = look_at(asked.batch, str(sample.job), sample.arguments["graded_by"]), look_at(asked.batch, str(row.job), proxy.digest)
+        yield from _of_proxy(after, proxy, "after")
+        yield Measured("alignment_change", realigned(before, after), proxy)
 
 
 def expert_reward(look: Look) -> Estimate:
@@ -111,11 +140,6 @@ def _of_proxy(look: Look, proxy: ProxyVersion, when: str) -> Iterator[Measured]:
     if any(look.traces):
         estimates = {"proxy_reward": proxy_reward(look), **agreement(look), "unscored_rate": unscored_rate(look)}
         yield from (Measured(name, estimate, proxy, when) for name, estimate in estimates.items())
-
-
-def _unique(experiment: Experiment, step: int, split: str = Prompt.Split.EVAL) -> Iterator[Measured]:
-    contents = [rollout.content for rollout in asking.sampled(experiment, step, split)]
-    yield Measured("unique_rate", Estimate(unique_share(contents), samples=len(contents)))
 
 
 def store(row: Stage, measured: list[Measured]) -> None:

@@ -79,6 +79,14 @@ def sentence(stage: Stage) -> str:
             purpose = Batch.Purpose(arguments["purpose"]).label
             mean = "" if outcome["mean"] is None else f", mean score {outcome['mean']:.1f}"
             return f"Step {arguments['step']}: the expert gave {outcome['samples']} verdicts ({purpose}){mean}."
+        case "rewrite":
+            leaks, kept = outcome["rejected"].get("leak", 0), outcome["kept"]
+            return f"Step {arguments['step']}: the proxy wrote {outcome['tried']} traces of its own, {kept} kept, {leaks} gave their source away."
+        case "search":
+            tried = stage.candidates.exclude(number=0).count()
+            return f"Step {arguments['step']}: proxy version {outcome['proxy']} has the best {len(outcome['chosen'])} of {tried} prompts."
+        case "optimise":
+            return f"The prompt was improved by {outcome['calls']} verdicts."
         case "realign":
             skipped = f", {outcome['skipped']} could not be learnt from" if outcome["skipped"] else ""
             return f"Step {arguments['step']}: proxy version {outcome['proxy']} learnt from {outcome['examples']} verdicts{skipped}."

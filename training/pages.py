@@ -11,13 +11,31 @@ from django.db.models import Avg, Count, Exists, Max, OuterRef, Q, QuerySet, Sum
 
 from annotation.models import AuditEntry, Batch, Charge, Expert, Feedback, Item, ProxyGrade, Rollout
 from grading.alignment import Estimate
-from training import jobs, report
+from training import jobs, protocol, report
 from training.budget import spent
 from training.models import Experiment, Job, Measurement, ProxyVersion, StepMetric
 
-JOB_WORDS = {"sample": "Sampling rollouts", "rl": "RL on the policy", "distil": "Distilling the proxy", "grade": "Grading by the proxy"}
-JOB_UNITS = {"sample": "rollouts", "rl": "RL steps", "distil": "training steps", "grade": "rollouts"}
-METHODS = {"baseline": "the domain's grading prompt, untaught", "full-trace": "full-trace distillation"}
+JOB_WORDS = {
+    "sample": "Sampling rollouts",
+    "rl": "RL on the policy",
+    "distil": "Distilling the proxy",
+    "scalar": "Teaching the proxy scores",
+    "rewrite": "The proxy writes traces of its own",
+    "search": "Trying grading prompts",
+    "optimise": "Improving the prompt",
+    "grade": "Grading by the proxy",
+}
+JOB_UNITS = {
+    "sample": "rollouts",
+    "rl": "RL steps",
+    "distil": "training steps",
+    "scalar": "training steps",
+    "rewrite": "texts",
+    "search": "gradings",
+    "optimise": "verdicts",
+    "grade": "rollouts",
+}
+METHODS = {"baseline": "the domain's grading prompt, untaught", **dict(protocol.CHOICES)}
 
 
 @dataclass(slots=True)

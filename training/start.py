@@ -9,47 +9,64 @@ from typing import Any
 
 from annotation.experts import snapshot
 from annotation.models import Domain
-from training.choices import eval_prompts, train_prompts
+from training import writers
+from training.choices import eval_prompts, train_prompts, validation_prompts
 from training.engine import artifacts
 from training.errors import StageFailed
 from training.models import Checkpoint, Experiment, ProxyVersion
 from training.presets import Plan
 
 GRADER = "grading.graders.Grader"
+SCALAR = "grading.scalar.ScalarJudge"
 IN_PROCESS = "grading.models.transformers.TransformersModel"
 
 
 def freeze(experiment: Experiment) -> dict[str, Any]:
     """The experiment's config with everything it will depend on, as it is now: later edits of the domain do not reach it."""
     plan, domain = experiment.plan, experiment.domain
+    kept_out = validation_prompts(domain, plan.validation_prompts)
     return {
         "plan": plan.to_dict(),
         "generation_prompt": domain.generation_prompt,
         "grading_prompt": domain.grading_prompt,
+        "rubric_prompt": domain.rubric_prompt,
+        "context_prompt": domain.context_prompt,
         "content_tag": domain.content_tag,
         "format": trace_format(domain),
         "expert": snapshot(experiment.expert),
         "eval_prompts": eval_prompts(domain, plan.eval_prompts),
-        "train_prompts": train_prompts(domain, experiment.seed),
+        "train_prompts": train_prompts(domain, experiment.seed, kept_out),
+        "validation_prompts": kept_out,
+        "writers": writers.of(experiment),
     }
 
 
 def set_up(experiment: Experiment) -> None:
-    """The policy's checkpoint at step 0, and proxy version 1: the domain's own grading prompt on the proxy's model."""
-    path = experiment.proxy or experiment.policy
+    """The policy's checkpoint at step 0, and proxy version 1: the one taken over, else the domain's own grading prompt on the proxy's model."""
     Checkpoint.objects.create(experiment=experiment, step=0, path=experiment.policy, digest=weights_digest(experiment.policy))
-    judge = proxy_judge(experiment, path)
-    ProxyVersion.objects.create(experiment=experiment, number=1, method="baseline", judge=judge, digest=judge_digest(judge, weights_digest(path)))
+    if taken := experiment.proxy_version:
+        made = {"method": taken.method, "judge": taken.judge, "digest": taken.digest, "parent": taken}
+    else:
+        path = experiment.proxy or experiment.policy
+        judge = generative(experiment, in_process(path), [experiment.config["grading_prompt"]])
+        made = {"method": "baseline", "judge": judge, "digest": judge_digest(judge, weights_digest(path))}
+    ProxyVersion.objects.create(experiment=experiment, number=1, **made)
 
 
-def proxy_judge(experiment: Experiment, path: str) -> dict[str, Any]:
-    """A proxy as what a reward process loads: the frozen grading prompt, the model in folder `path`, and how it samples."""
+def in_process(path: str) -> dict[str, Any]:
+    """The model in folder `path` as what a grader loads."""
+    return {"backend": IN_PROCESS, "options": {"path": path}}
+
+
+def generative(experiment: Experiment, model: dict[str, Any], prompts: list[Any], by_task: dict[str, Any] | None = None) -> dict[str, Any]:
+    """A proxy that writes traces, as what a reward process loads: grading prompts, the model, and how it samples."""
     plan: Plan = experiment.plan
     return {
         "backend": GRADER,
         "options": {
-            "prompts": [experiment.config["grading_prompt"]],
-            "model": {"backend": IN_PROCESS, "options": {"path": path}},
+            "prompts": prompts,
+            **({"by_task": by_task} if by_task else {}),
+            "model": model,
             "n": plan.proxy_n,
             "sampling": {"temperature": plan.proxy_temperature, "max_tokens": plan.proxy_max_tokens},
             "format": experiment.config["format"],
@@ -57,9 +74,16 @@ def proxy_judge(experiment: Experiment, path: str) -> dict[str, Any]:
     }
 
 
+def scalar(experiment: Experiment, path: str) -> dict[str, Any]:
+    """A proxy that gives scores alone."""
+    options = {"prompt": experiment.config["grading_prompt"], "model": {"path": path}, "format": experiment.config["format"]}
+    return {"backend": SCALAR, "options": options}
+
+
 def judge_path(proxy: ProxyVersion) -> str:
-    """The model folder of a proxy made by `proxy_judge`."""
-    path: str = proxy.judge["options"]["model"]["options"]["path"]
+    """The model folder of a proxy made here."""
+    model = proxy.judge["options"]["model"]
+    path: str = model["options"]["path"] if "options" in model else model["path"]
     return path
 
 

@@ -18,7 +18,8 @@ from annotation.models import Domain, Expert, Prompt
 from annotation.routing import rule_of
 from training import protocol
 from training.errors import InvalidExperiment
-from training.models import Experiment
+from training.models import Experiment, ProxyVersion
+from training.plan_words import CHOICES
 from training.presets import PRESETS, STRATEGIES, Plan
 
 POSITIVE = [
@@ -32,7 +33,8 @@ POSITIVE = [
     "learning_rate",
     "policy_max_tokens",
 ]
-POSITIVE += ["save_every", "epochs", "update_epochs", "distil_learning_rate", "distil_batch"]
+POSITIVE += ["save_every", "epochs", "update_epochs", "distil_learning_rate", "distil_batch", "traces_per_text", "tries_per_text"]
+POSITIVE += ["per_task", "shown", "search", "keep", "validation_rollouts", "realignments"]
 TYPES = {field.name: field.type for field in fields(Plan)}
 
 
@@ -51,6 +53,7 @@ class Wishes:
     seed: int
     sample_budget: int | None
     owner: Any = None
+    proxy_version: ProxyVersion | None = None
 
 
 def check(wishes: Wishes) -> tuple[Plan, dict[str, Any]]:
@@ -65,6 +68,7 @@ def check(wishes: Wishes) -> tuple[Plan, dict[str, Any]]:
     if plan is not None:
         _expert(wishes.expert, wishes.owner, plan, errors)
         _prompts(wishes.domain, plan, errors)
+        _taken_over(wishes, plan, errors)
     budget = _budget(wishes, plan, errors)
     if errors or plan is None:
         raise InvalidExperiment(errors)
@@ -76,6 +80,7 @@ def check(wishes: Wishes) -> tuple[Plan, dict[str, Any]]:
         "title": title,
         "policy": policy,
         "proxy": wishes.proxy,
+        "proxy_version": wishes.proxy_version,
         "seed": wishes.seed,
         "sample_budget": budget,
     }
@@ -129,8 +134,13 @@ def _numbers(plan: Plan, errors: dict[str, str]) -> None:
     """Every number on its own; how they go together once each of them makes sense."""
     for name, kind in TYPES.items():
         value = getattr(plan, name)
-        if kind != "str" and (problem := _number(name, value, kind)):
+        if kind in ("int", "float") and (problem := _number(name, value, kind)):
             errors[name] = problem
+        if kind == "bool" and not isinstance(value, bool):
+            errors[name] = f"This must be true or false, not {value!r}."
+    for name in ("fall_in", "after_fall"):
+        if (value := getattr(plan, name)) not in dict(CHOICES[name]):
+            errors[name] = f"This is one of {', '.join(dict(CHOICES[name]))}, not {value!r}."
     if not errors:
         errors |= {field: message for field, (wrong, message) in _together(plan).items() if wrong}
 
@@ -145,19 +155,38 @@ def _number(name: str, value: Any, kind: Any) -> str:
 
 
 def _together(plan: Plan) -> dict[str, tuple[bool, str]]:
-    full, variance = plan.protocol == "full-trace", plan.strategy == "max-variance"
+    variance, asks_itself = plan.strategy == "max-variance", plan.protocol in (*protocol.FINE_TUNED, *protocol.IN_CONTEXT)
+    prompts = plan.protocol in protocol.IN_CONTEXT
     return {
         "group": (plan.group < 2, "A group needs at least 2 rollouts of a prompt: advantages are differences within it."),
         "repeat_share": (not plan.repeat_share <= MOST_CONTROLS, f"This is a share, from 0 to {MOST_CONTROLS:g}."),
         "gold_share": (not plan.gold_share <= MOST_CONTROLS, f"This is a share, from 0 to {MOST_CONTROLS:g}."),
         "unscored_limit": (plan.unscored_limit > 1, "This is a share, from 0 to 1."),
-        "initial": (full and plan.initial == 0, "Distillation needs at least 1 expert sample before the first RL step."),
+        "collapse": (plan.collapse > 1, "This is a share, from 0 to 1."),
+        "initial": (asks_itself and plan.initial == 0, "This needs at least 1 expert sample before the first RL step."),
+        "update": (prompts and plan.update == 0, "Realigning after a fall needs at least 1 fresh expert sample."),
         "eval_prompts": (
             plan.protocol == "weak-proxy" and plan.evaluation == 0,
             "The weak proxy is checked on eval prompts, so it needs at least 1 prompt with 1 rollout.",
         ),
         "variance_grades": (variance and plan.variance_grades < 2, "The spread of a proxy's grades needs at least 2 of them."),
+        "keep": (plan.keep > plan.search, f"{plan.keep} prompts cannot be kept of {plan.search} that are tried."),
+        "validation_prompts": (
+            (prompts and plan.search > 1 and not plan.validation_prompts) or (plan.protocol == "prompt-optimisation" and not plan.validation_prompts),
+            "To choose among prompts they have to be tried on validation prompts: give at least 1.",
+        ),
+        "check": (prompts and plan.check == 1, "A check needs at least 2 samples, or 0 for none: a single score says nothing about a fall."),
+        "traces_per_text": (plan.traces_per_text > plan.tries_per_text, f"{plan.traces_per_text} traces cannot be kept of {plan.tries_per_text}."),
+        "calls": (plan.protocol == "prompt-optimisation" and plan.calls == 0, "Optimising a prompt needs at least 1 expert sample."),
     }
+
+
+def _taken_over(wishes: Wishes, plan: Plan, errors: dict[str, str]) -> None:
+    version = wishes.proxy_version
+    if plan.protocol == "retrain" and version is None:
+        errors["proxy_version"] = "Choose the proxy version of another experiment that RL is to start on."
+    elif version is not None and wishes.domain is not None and version.experiment.domain_id != wishes.domain.pk:
+        errors["proxy_version"] = f"That proxy grades {version.experiment.domain.name}, not {wishes.domain.name}; choose one of this domain."
 
 
 def _expert(expert: Expert | None, owner: Any, plan: Plan, errors: dict[str, str]) -> None:
@@ -173,8 +202,8 @@ def _expert(expert: Expert | None, owner: Any, plan: Plan, errors: dict[str, str
         errors["expert"] = f"{expert.name} is not active any more; choose another expert, or have an admin activate it."
     elif not querysets.usable_by(owner).filter(pk=expert.pk).exists():
         errors["expert"] = f"You may not use {expert.name}; choose another expert, or ask an admin."
-    elif plan.protocol == "ceiling" and expert.kind not in Expert.ALONE:
-        errors["expert"] = "RL on expert reward needs an expert that answers by itself: a language model or a program, not people."
+    elif plan.protocol in ("ceiling", "prompt-optimisation") and expert.kind not in Expert.ALONE:
+        errors["expert"] = "This asks the expert at every step, who must answer alone: a language model or a program, not people."
     for one in experts:
         if one.kind == Expert.Kind.HUMAN and not one.members.exists():
             errors["expert"] = f"Nobody is a member of {one.name}, so nobody would ever answer; have an admin add people to it."
@@ -186,14 +215,16 @@ def _prompts(domain: Domain | None, plan: Plan, errors: dict[str, str]) -> None:
     if domain is None:
         errors["domain"] = "Choose a domain."
         return
-    train = Prompt.objects.filter(domain=domain, split=Prompt.Split.TRAIN).count()
+    train = Prompt.objects.filter(domain=domain, split=Prompt.Split.TRAIN).count() - plan.validation_prompts
     evaluation = Prompt.objects.filter(domain=domain, split=Prompt.Split.EVAL).count()
     pool = -(-max(plan.pool, plan.initial, plan.update) // plan.per_prompt)
     if evaluation < plan.eval_prompts and plan.evaluation:
         errors["eval_prompts"] = f"{plan.eval_prompts} eval prompts are asked for, and {domain.name} has {evaluation}. Import more, or ask for fewer."
-    if train < plan.prompts_per_step:
+    if train < plan.prompts_per_step and plan.validation_prompts:
+        errors["validation_prompts"] = f"Only {max(0, train)} train prompts would be left for RL. Import more, or keep fewer out."
+    elif train < plan.prompts_per_step:
         errors["prompts_per_step"] = f"A step uses {plan.prompts_per_step} train prompts, and {domain.name} has {train}. Import more, or use fewer."
-    elif plan.protocol == "full-trace" and train < pool:
+    elif plan.protocol in (*protocol.FINE_TUNED, *protocol.IN_CONTEXT) and train < pool:
         errors["per_prompt"] = (
             f"The pool would take {pool} train prompts, and {domain.name} has {train}. Take more rollouts of each, or a smaller pool."
         )
@@ -221,7 +252,8 @@ def _budget(wishes: Wishes, plan: Plan | None, errors: dict[str, str]) -> int:
     if plan is None:
         return budget or 0
     times = 1.0 if "expert" in errors or wishes.expert is None else rule_of(wishes.expert).verdicts_per_text
-    least, all_of_it = ceil(protocol.least(plan) * times), ceil(sum(protocol.estimate(plan).values()) * times)
+    tasks = 0 if wishes.domain is None else Prompt.objects.filter(domain=wishes.domain, split=Prompt.Split.TRAIN).count()
+    least, all_of_it = ceil(protocol.least(plan, tasks) * times), ceil(sum(protocol.estimate(plan, tasks).values()) * times)
     if budget is not None and budget < least:
         errors["sample_budget"] = f"{budget} expert samples are too few: up to the look after its first RL step, this plan needs {least}."
     # A plan that never asks anybody (no eval prompts) still has a budget, as the row must.

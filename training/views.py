@@ -157,9 +157,9 @@ def proxy(request: HttpRequest, slug: str, number: int) -> HttpResponse:
 def new(request: HttpRequest) -> HttpResponse:
     """The form of a new experiment; choosing a preset fills in its numbers and keeps what was typed elsewhere."""
     if request.method != "POST":
-        form = ExperimentForm.from_preset(request.GET.get("preset", ""), request.GET)
+        form = ExperimentForm.from_preset(request.GET.get("preset", ""), request.GET, request.user)
         return render(request, "training/new.html", {"form": form, "presets": PRESETS})
-    form = ExperimentForm(request.POST)
+    form = ExperimentForm(request.POST, viewer=request.user)
     if form.is_valid():
         try:
             made = form.create(request.user)
@@ -182,6 +182,6 @@ def _begin(request: HttpRequest, made: Experiment) -> HttpResponse:
 @require_POST
 def estimate(request: HttpRequest) -> HttpResponse:
     """How many expert samples the numbers in the form would take, as a fragment."""
-    form = ExperimentForm(request.POST)
+    form = ExperimentForm(request.POST, viewer=request.user)
     form.is_valid()
     return render(request, "training/_estimate.html", {"estimate": form.estimate()})

@@ -12,7 +12,7 @@ from django.contrib.auth.models import User
 from annotation.actions import import_prompts
 from annotation.models import Domain, Expert
 from tests.training import toy
-from training import actions, drive, follow
+from training import actions, drive, follow, protocol
 from training.models import Experiment
 from training.pocket.language import prompts
 from training.pocket.prompts import DOMAIN
@@ -20,6 +20,14 @@ from training.pocket.prompts import DOMAIN
 # Small enough to follow by hand: a look is 3 prompts x 2 rollouts, an RL step 2 x 2.
 SMALL = {"eval_prompts": 3, "eval_rollouts": 2, "per_prompt": 4, "prompts_per_step": 2, "group": 2, "save_every": 2, "steps": 4, "segment": 2}
 LESSONS = {"initial": 8, "update": 4, "replay": 4, "epochs": 2, "update_epochs": 1}
+PROMPTED = {"initial": 8, "update": 4, "shown": 3, "search": 3, "keep": 2, "validation_prompts": 2, "validation_rollouts": 3, "check": 4}
+SINGLE = {"per_task": 1, "realignments": 1}
+OF_PROTOCOL: dict[str, dict[str, Any]] = {
+    **dict.fromkeys(protocol.FINE_TUNED, LESSONS),
+    **dict.fromkeys(protocol.IN_CONTEXT, PROMPTED),
+    **dict.fromkeys(protocol.PER_PROMPT, SINGLE),
+    "prompt-optimisation": {"calls": 5, "validation_prompts": 2, "steps": 1, "segment": 1},
+}
 
 
 @pytest.fixture(autouse=True)
@@ -77,11 +85,26 @@ def make(rosa: User, domain: Domain, critic: Expert, model: str) -> Make:
     """Makes an experiment, not started: make("full-trace", steps=2, expert=...)."""
 
     def make(
-        protocol: str = "full-trace", *, name: str = "stories", expert: Expert = critic, budget: int | None = None, seed: int = 1, **changes: Any
+        method: str = "full-trace",
+        *,
+        name: str = "stories",
+        expert: Expert = critic,
+        budget: int | None = None,
+        seed: int = 1,
+        proxy_version: Any = None,
+        **changes: Any,
     ) -> Experiment:
-        plan = SMALL | (LESSONS if protocol == "full-trace" else {}) | changes
+        plan = SMALL | OF_PROTOCOL.get(method, {}) | changes
         return actions.create_experiment(
-            name=name, owner=rosa, domain=domain, expert=expert, changes={"protocol": protocol, **plan}, policy=model, sample_budget=budget, seed=seed
+            name=name,
+            owner=rosa,
+            domain=domain,
+            expert=expert,
+            changes={"protocol": method, **plan},
+            policy=model,
+            sample_budget=budget,
+            proxy_version=proxy_version,
+            seed=seed,
         )
 
     return make

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from training.engine.models import load_model, prepare
 
 NUMBER = (int, float)
 FIELDS: Fields = {"policy": str, "resume_from": (str, type(None)), "start": int, "stop": int, "prompts": list, "reward": dict, "plan": dict}
-OPTIONAL = {"content_tag": "", "device_batch": None}  # device_batch: rollouts in one pass of a device, where a whole step does not fit
+# device_batch: rollouts in one pass of a device, where a whole step does not fit. origin: the step of `resume_from`, where that is not `start`.
+OPTIONAL = {"content_tag": "", "device_batch": None, "origin": None}
 PLAN: Fields = {
     "learning_rate": NUMBER,
     "prompts_per_step": int,
@@ -76,9 +78,11 @@ def before(job: Job) -> Saved | None:
     saved = read(Path(job["resume_from"]))
     if saved is None:
         raise JobError(f"resume_from: {job['resume_from']} is no whole checkpoint", "Give the trainer_state of an RL job that ended.")
-    if saved.step != job["start"]:
-        raise JobError(f"resume_from stands at step {saved.step}, the job starts at {job['start']}", "Make them the same.")
-    return saved
+    origin = job["start"] if job["origin"] is None else job["origin"]
+    if saved.step != origin:
+        raise JobError(f"resume_from stands at step {saved.step}, and step {origin} was expected", "Give the checkpoint of that step.")
+    # After a roll-back the steps that were lost count all the same: the trainer did not do them.
+    return replace(saved, step=job["start"], offset=saved.offset + job["start"] - saved.step)
 
 
 if __name__ == "__main__":

@@ -79,4 +79,5 @@ def grades(seed: object, skill: int, text: str, n: int) -> list[dict[str, Any]]:
 
 
 def judge_skill(judge: dict[str, Any]) -> int:
-    return load_skill(judge["options"]["model"]["options"]["path"])
+    model = judge["options"]["model"]
+    return load_skill(model["options"]["path"] if "options" in model else model["path"])

@@ -8,7 +8,7 @@ from training.engine.job import Job, main
 def run(job: Job) -> dict[str, Any]:
     cases, lines, metrics = list(job.lines("cases.jsonl")), job.lines("grades.jsonl"), job.lines("metrics.jsonl")
     written = {row["id"] for row in lines}
-    skill, n = toy.judge_skill(job["judge"]), job["judge"]["options"]["n"]
+    skill, n = toy.judge_skill(job["judge"]), job["judge"]["options"].get("n", 1)
     for done, case in enumerate(cases, 1):
         if job.stopping:
             return {"status": "stopped"}

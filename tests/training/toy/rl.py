@@ -57,10 +57,10 @@ def judged(job: Job, step: int, skill: int) -> list[dict[str, Any]]:
             row |= {"verdict": {name: getattr(verdict, name) for name in fields}, "reward": verdict.score}
         return rows
     for row in rows:
-        row["grades"] = toy.grades(job.seed, toy.judge_skill(reward["judge"]), row["content"], reward["judge"]["options"]["n"])
+        row["grades"] = toy.grades(job.seed, toy.judge_skill(reward["judge"]), row["content"], reward["judge"]["options"].get("n", 1))
         row["reward"] = row["grades"][0]["score"]
     return rows
 
 
 if __name__ == "__main__":
-    sys.exit(main("rl", FIELDS, {"content_tag": ""}, run))
+    sys.exit(main("rl", FIELDS, {"content_tag": "", "origin": None}, run))

@@ -18,12 +18,13 @@ def run(job: Job) -> dict[str, Any]:
         for index in range(request["per_prompt"]):
             row = toy.rollout(job, request["name"], job["step"], prompt, index, skill)
             if judge := request["judge"]:
-                row["grades"] = toy.grades(job.seed, toy.judge_skill(judge), row["content"], judge["options"]["n"])
+                row["grades"] = toy.grades(job.seed, toy.judge_skill(judge), row["content"], judge["options"].get("n", 1))
             if (prompt["id"], index) not in written:
                 lines.append(row)
         metrics.append({"done": done, "total": len(work)})
-    return {"status": "done", "rollouts": sum(len(r["prompts"]) * r["per_prompt"] for r in job["requests"])}
+    moved = {} if job["reference"] is None else {"kl": 0.01 * (skill - toy.load_skill(job["reference"]))}
+    return {"status": "done", "rollouts": sum(len(r["prompts"]) * r["per_prompt"] for r in job["requests"]), **moved}
 
 
 if __name__ == "__main__":
-    sys.exit(main("sample", FIELDS, {"content_tag": ""}, run))
+    sys.exit(main("sample", FIELDS, {"content_tag": "", "reference": None}, run))
