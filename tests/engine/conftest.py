@@ -151,7 +151,6 @@ def _defaults(kind: str, model: str) -> Any:
         "optimise": {
             "policy": scripted("obliging"),
             "generation_prompt": "Write. topic: {TOPIC}",
-            "variables": ["TOPIC"],
             "train": [{"id": 10 + i, "text": f"Write about {i}.", "variables": {"TOPIC": str(i)}} for i in range(4)],
             "validation": [{"id": 20 + i, "text": f"Write about {i}.", "variables": {"TOPIC": str(i)}} for i in range(4)],
             "judge": LETTERS,

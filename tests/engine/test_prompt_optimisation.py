@@ -8,7 +8,7 @@ import pytest
 
 from tests.engine.conftest import LETTERS, ROOT, change, lines, result, run_here, run_job, scripted
 from training.engine.optimise import MINIBATCH
-from training.engine.reflective import digest
+from training.engine.reflective import digest, refusal
 
 FILES = ("rollouts.jsonl", "reflections.jsonl")
 
@@ -122,6 +122,19 @@ def test_a_prompt_that_lost_its_placeholder_is_refused_unasked_and_the_reason_is
     assert "please write\n\n## Feedback\nThis prompt was refused: it has lost {TOPIC}, and so the task itself." in second["prompt"]
 
 
+@pytest.mark.parametrize(
+    ("prompt", "reason"),
+    [
+        ("Write of {TOPIC} in {STYLE}, {no} {LENGTH or so}.", ""),
+        ("Write of {TOPIC}.", "it has lost {STYLE}, and so the task itself"),
+        ("Write of {TOPIC} in {STYLE} for {READER}.", "nothing fills {READER}"),
+        (" ", "it is empty, or its writer did not come to the end"),
+    ],
+)
+def test_a_prompt_needs_all_placeholders_and_no_others(prompt, reason):
+    assert refusal(prompt, "{STYLE}: {TOPIC}") == reason
+
+
 def test_a_text_without_a_score_is_written_down_as_that(make_job, monkeypatch):
     folder = make_job("unscored", "optimise", judge={**LETTERS, "options": {"unscored": 2}})
     assert run_here(folder, monkeypatch) == 0
@@ -151,7 +164,7 @@ def test_a_reflection_model_that_is_away_fails_the_job_instead_of_spending_its_b
     ("changes", "words"),
     [
         ({"calls": 13}, "13 verdicts are too few: 4 judge the prompt as it is, and trying another takes up to 10"),
-        ({"generation_prompt": "Write."}, "generation_prompt has no {TOPIC}"),
+        ({"generation_prompt": "Write {STYLE}."}, "train, task 10: the prompt needs STYLE"),
         ({"train": [{"id": 1, "text": "Write.", "variables": {}}]}, "train, task 1: the prompt needs TOPIC"),
         ({"train": [{"id": 1, "variables": {"TOPIC": "a"}}]}, "train: a task lacks 'text'"),
         ({"validation": []}, "validation holds no tasks"),
@@ -182,7 +195,6 @@ def test_the_pocket_policy_is_asked_in_other_words(make_job, monkeypatch):
         "optimise",
         policy=str(ROOT / "training" / "pocket" / "base"),
         generation_prompt="Write a short story about a {OBJECT} and a {PLACE}.",
-        variables=["OBJECT", "PLACE"],
         train=[{"id": 1, **task}],
         validation=[{"id": 2, **task}],
         judge={"backend": "training.pocket.expert.PocketExpert", "options": {}},

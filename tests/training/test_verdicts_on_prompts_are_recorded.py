@@ -16,7 +16,6 @@ def test_every_verdict_of_an_optimisation_is_recorded_once(domain, tmp_path, mon
         "optimise-0",
         "optimise",
         generation_prompt=domain.generation_prompt,
-        variables=["OBJECT", "PLACE"],
         train=tasks[:2],  # fewer than a minibatch: one of them comes twice in it
         validation=tasks[2:],
         judge={"backend": "training.pocket.expert.PocketExpert", "options": {}},

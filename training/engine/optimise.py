@@ -19,7 +19,6 @@ NUMBER = (int, float)
 FIELDS: Fields = {
     "policy": (str, dict),  # a model folder, or a language model's config
     "generation_prompt": str,
-    "variables": list,  # placeholders that a prompt must keep
     "train": list,
     "validation": list,
     "judge": dict,
@@ -47,7 +46,7 @@ def run(job: Job) -> dict[str, Any]:
     adapter, reflection = PromptAdapter(job), Reflection(job)
 
     def spent() -> bool:
-        return adapter.asked + round_cost(job) > job["calls"]
+        return adapter.asked + round_cost(len(job["validation"])) > job["calls"]
 
     best = gepa.optimize(
         seed_candidate={PROMPT: job["generation_prompt"]},
@@ -56,7 +55,7 @@ def run(job: Job) -> dict[str, Any]:
         adapter=adapter,
         reflection_lm=reflection,
         reflection_minibatch_size=MINIBATCH,
-        reflection_prompt_template=reflection_template(job["variables"]),
+        reflection_prompt_template=reflection_template(job["generation_prompt"]),
         stop_callbacks=lambda state: reflection.failure is not None or job.stopping or spent(),
         track_best_outputs=False,
         seed=derive(job.seed, "gepa"),
@@ -71,9 +70,14 @@ def run(job: Job) -> dict[str, Any]:
     return {"status": "done", "prompt": candidates[best.best_idx]["prompt"], "calls": len(adapter.known), "candidates": candidates}
 
 
-def round_cost(job: Job) -> int:
-    """Verdicts that a round of GEPA takes at most: old and new prompt on a minibatch, then the new one on the validation tasks."""
-    return 2 * MINIBATCH + len(job["validation"])
+def round_cost(validation: int) -> int:
+    """Verdicts that a round of GEPA takes at most: old and new prompt on a minibatch, then the new one on the `validation` tasks."""
+    return 2 * MINIBATCH + validation
+
+
+def least(validation: int) -> int:
+    """Verdicts without which no other prompt can be tried: the prompt as it is on the `validation` tasks, and a round."""
+    return validation + round_cost(validation)
 
 
 def check(job: Job) -> None:
@@ -81,8 +85,6 @@ def check(job: Job) -> None:
     if isinstance(job["policy"], str):
         check_folder(job["policy"], "policy")
     section(job, "sampling", {"temperature": NUMBER, "max_tokens": int})
-    if lost := [name for name in job["variables"] if f"{{{name}}}" not in job["generation_prompt"]]:
-        raise JobError(f"generation_prompt has no {{{lost[0]}}}, which it must keep", "Put it there, or take it out of variables.")
     for key in ("train", "validation"):
         if not job[key]:
             raise JobError(f"{key} holds no tasks", "Give at least one.")
@@ -96,11 +98,11 @@ def check(job: Job) -> None:
                 raise JobError(f"{key}, task {task['id']}: {exc}", "Give each task a value for every placeholder.") from exc
     if not job["score_range"][0] < job["score_range"][1]:
         raise JobError(f"score_range: {job['score_range']} is no range", "Give the lowest score and the highest.")
-    first, more = len(job["validation"]), round_cost(job)
-    if job["calls"] < first + more:
+    tasks = len(job["validation"])
+    if job["calls"] < least(tasks):
         raise JobError(
-            f"{job['calls']} verdicts are too few: {first} judge the prompt as it is, and trying another takes up to {more}",
-            f"Give {first + more} or more, or fewer validation tasks.",
+            f"{job['calls']} verdicts are too few: {tasks} judge the prompt as it is, and trying another takes up to {round_cost(tasks)}",
+            f"Give {least(tasks)} or more, or fewer validation tasks.",
         )
 
 

@@ -42,9 +42,12 @@ Task = dict[str, Any]
 Row = dict[str, Any]
 
 
-def reflection_template(variables: Sequence[str]) -> str:
-    """What the reflection model is asked. GEPA puts the prompt and the feedback into it, at <curr_param> and <side_info>."""
-    return TEMPLATE.replace("{KEPT}", ", ".join(f"{{{name}}}" for name in variables))
+def reflection_template(prompt: str) -> str:
+    """What the reflection model is asked; the placeholders of `prompt` are to stay.
+
+    GEPA puts the prompt and the feedback into it, at <curr_param> and <side_info>.
+    """
+    return TEMPLATE.replace("{KEPT}", in_braces(placeholders(prompt)))
 
 
 class Writer:
@@ -81,7 +84,7 @@ class PromptAdapter:
     def evaluate(self, batch: list[Task], candidate: dict[str, str], capture_traces: bool = False) -> Any:
         """One batch is one step of the run. A prompt that cannot be used gets 0 on all tasks, and neither policy nor expert is asked."""
         step, self.step = self.step, self.step + 1
-        if reason := refusal(candidate[PROMPT], self.job["variables"], batch[0]["variables"]):
+        if reason := refusal(candidate[PROMPT], self.job["generation_prompt"]):
             self.refused.append({"Proposed before": candidate[PROMPT], "Feedback": f"This prompt was refused: {reason}."})
             return EvaluationBatch(outputs=batch, scores=[0.0] * len(batch), num_metric_calls=0)
         rows = self._rows(step, batch, candidate[PROMPT])
@@ -201,15 +204,20 @@ class Reflection:
         return str(row["answer"]) if row["finished"] else ""
 
 
-def refusal(prompt: str, kept: Sequence[str], variables: dict[str, Any]) -> str:
-    """Why the prompt cannot be used, in words; "" where it can."""
+def refusal(prompt: str, first: str) -> str:
+    """Why the prompt cannot be used, in words; "" where it can. It needs the placeholders of the `first` one, and may have no others."""
     if not prompt.strip():
         return "it is empty, or its writer did not come to the end"
-    if lost := [name for name in kept if f"{{{name}}}" not in prompt]:
-        return f"it has lost {', '.join(f'{{{name}}}' for name in lost)}, and so the task itself"
-    if strange := [name for name in placeholders(prompt) if name not in variables]:
-        return f"nothing fills {', '.join(f'{{{name}}}' for name in strange)}"
+    wanted, there = placeholders(first), placeholders(prompt)
+    if lost := [name for name in wanted if name not in there]:
+        return f"it has lost {in_braces(lost)}, and so the task itself"
+    if strange := [name for name in there if name not in wanted]:
+        return f"nothing fills {in_braces(strange)}"
     return ""
+
+
+def in_braces(names: Sequence[str]) -> str:
+    return ", ".join(f"{{{name}}}" for name in names)
 
 
 def feedback(row: Row, tag: str) -> str:
