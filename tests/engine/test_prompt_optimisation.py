@@ -198,7 +198,7 @@ def test_the_pocket_policy_is_asked_in_other_words(make_job, monkeypatch):
         train=[{"id": 1, **task}],
         validation=[{"id": 2, **task}],
         judge={"backend": "training.pocket.expert.PocketExpert", "options": {}},
-        reflection={"backend": "grading.models.scripted.ScriptedModel", "options": {"script": "training.pocket.reflect.reflect"}},
+        reflection={"backend": "training.pocket.reflect.PocketReflection", "options": {}},
         calls=12,
         sampling={"temperature": 1.0, "max_tokens": 76},
     )

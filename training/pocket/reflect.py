@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
+from grading.models.scripted import ScriptedModel
 from grading.types import Message
 
 # Words of a critique that find a fault (training/pocket/expert.py) -> what to ask for.
@@ -30,7 +31,7 @@ _CLAUSE = re.compile(r"([A-Za-z, ]+) \d, \d+\.")
 
 
 def reflect(messages: Sequence[Message], seed: int) -> str:
-    """The script of a `ScriptedModel`: the prompt that stands first between backticks, with one more wish where the critiques have one."""
+    """The prompt that stands first between backticks, with one more wish where the critiques have one."""
     _, prompt, rest = messages[-1].content.split("```", 2)
     prompt = prompt.strip()
     faults = Counter(
@@ -41,3 +42,10 @@ def reflect(messages: Sequence[Message], seed: int) -> str:
     )
     wishes = [advice for advice, _ in faults.most_common(1)]
     return "```\n" + " ".join([prompt, *wishes]) + "\n```"
+
+
+class PocketReflection(ScriptedModel):
+    """`reflect` as a language model."""
+
+    def __init__(self) -> None:
+        super().__init__(reflect)
