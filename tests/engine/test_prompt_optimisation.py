@@ -166,7 +166,7 @@ def test_a_reflection_model_that_is_away_fails_the_job_instead_of_spending_its_b
         ({"calls": 13}, "13 verdicts are too few: 4 judge the prompt as it is, and trying another takes up to 10"),
         ({"generation_prompt": "Write {STYLE}."}, "train, task 10: the prompt needs STYLE"),
         ({"train": [{"id": 1, "text": "Write.", "variables": {}}]}, "train, task 1: the prompt needs TOPIC"),
-        ({"train": [{"id": 1, "variables": {"TOPIC": "a"}}]}, "train: a task lacks 'text'"),
+        ({"train": [{"id": 1, "variables": {"TOPIC": "a"}}]}, "train: a task lacks id, text or variables"),
         ({"validation": []}, "validation holds no tasks"),
         ({"score_range": [5, 5]}, "score_range: [5, 5] is no range"),
         ({"policy": "/nowhere"}, "policy: there is no model in /nowhere"),

@@ -89,11 +89,10 @@ def check(job: Job) -> None:
         if not job[key]:
             raise JobError(f"{key} holds no tasks", "Give at least one.")
         for task in job[key]:
+            if not {"id", "text", "variables"} <= set(task):
+                raise JobError(f"{key}: a task lacks id, text or variables: {task!r}"[:300], "Give every task all three; the expert reads its text.")
             try:
                 fill(job["generation_prompt"], task["variables"])
-                _ = task["id"], task["text"]
-            except (TypeError, KeyError, AttributeError) as exc:
-                raise JobError(f"{key}: a task lacks {exc}", "Give each id, text (what the expert reads as its instructions) and variables.") from exc
             except ConfigurationError as exc:
                 raise JobError(f"{key}, task {task['id']}: {exc}", "Give each task a value for every placeholder.") from exc
     if not job["score_range"][0] < job["score_range"][1]:
