@@ -118,6 +118,11 @@ def reward(**options: Any) -> dict[str, Any]:
     return {"who": "proxy", "judge": {**LETTERS, "options": options}}
 
 
+def scripted(name: str) -> dict[str, Any]:
+    """A program of tests/engine/judges.py in the place of a language model."""
+    return {"backend": "grading.models.scripted.ScriptedModel", "options": {"script": f"tests.engine.judges.{name}"}}
+
+
 def change(folder: Path, **changes: Any) -> None:
     path = folder / "job.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
@@ -142,6 +147,16 @@ def _defaults(kind: str, model: str) -> Any:
             "step": 7,
             "requests": [{"name": "eval", "prompts": prompts, "per_prompt": 3, "judge": LETTERS}],
             "sampling": {"temperature": 1.0, "max_tokens": 8},
+        },
+        "optimise": {
+            "policy": scripted("obliging"),
+            "generation_prompt": "Write. topic: {TOPIC}",
+            "train": [{"id": 10 + i, "text": f"Write about {i}.", "variables": {"TOPIC": str(i)}} for i in range(4)],
+            "validation": [{"id": 20 + i, "text": f"Write about {i}.", "variables": {"TOPIC": str(i)}} for i in range(4)],
+            "judge": LETTERS,
+            "reflection": scripted("polite"),
+            "calls": 60,
+            "sampling": {"temperature": 1.0, "max_tokens": 20},
         },
         "grade": {"judge": LETTERS, "cases": [{"id": i, "instructions": "Write.", "content": "tree " * i} for i in range(1, 6)]},
     }[kind]

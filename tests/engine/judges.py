@@ -7,6 +7,7 @@ import signal
 from collections.abc import Sequence
 from pathlib import Path
 
+from grading.errors import GraderError, Retry
 from grading.types import Case, Message, Verdict
 
 
@@ -52,3 +53,25 @@ def babble(messages: Sequence[Message], seed: int) -> str:
 def opinion(messages: Sequence[Message], seed: int) -> str:
     """A proxy that keeps its form."""
     return f"<critique>It has {messages[-1].content.count('e')} e.</critique><deliberation></deliberation><score>{seed % 90}</score>"
+
+
+def obliging(messages: Sequence[Message], seed: int) -> str:
+    """A policy: 40 letters, of which one more is an e for each please in its prompt, and its topic."""
+    text = messages[-1].content
+    return f"{'e' * text.count('please'):x<40} {text.partition('topic: ')[2]} {seed % 10}"
+
+
+def polite(messages: Sequence[Message], seed: int) -> str:
+    """A reflection model that says please once more; now and then it loses the topic over it."""
+    prompt = messages[-1].content.split("```")[1].strip()
+    return f"```\nplease {prompt.replace('{TOPIC}', 'love') if seed % 4 == 0 else prompt}\n```"
+
+
+def forgetful(messages: Sequence[Message], seed: int) -> str:
+    """A reflection model that always loses the topic."""
+    return "```\nplease write\n```"
+
+
+def away(messages: Sequence[Message], seed: int) -> str:
+    """A reflection model that cannot be reached."""
+    raise GraderError("it could not be reached", retry=Retry.after(10))
