@@ -16,6 +16,7 @@ from annotation.models import Batch, Feedback, Prompt
 from grading.prompts import fill
 from training import asking, budget, jobs, learning, measures, protocol, writers
 from training.choices import derive_seed, pool_prompts
+from training.engine import optimise
 from training.engine.files import read_rows
 from training.errors import StageFailed
 from training.models import Checkpoint, Experiment, Job, ProxyVersion, Stage
@@ -331,15 +332,18 @@ def _optimise(experiment: Experiment, row: Stage, stage: protocol.Optimise) -> P
     if row.job is None:
         left = max(0, budget.left(experiment) - plan.evaluation)
         note = "The prompt is improved by the expert's feedback."
-        calls = row.arguments["granted"] = _held(experiment, row, stage.key, min(stage.calls, left), 1, "prompt optimisation", note)
+        least = optimise.least(len(config["validation_prompts"]))
+        calls = row.arguments["granted"] = _held(experiment, row, stage.key, min(stage.calls, left), least, "prompt optimisation", note)
         if not calls:
             return Progress({"prompt": "", "calls": 0, "step": stage.step})
-        train = pool_prompts(config["train_prompts"], experiment.seed, 0, min(plan.validation_prompts or 1, len(config["train_prompts"])))
+        checkpoint = checkpoint_at(experiment, 0)
         spec = {
             "seed": derive_seed(experiment.seed, stage.key),
-            "policy": checkpoint_at(experiment, 0).path,
+            "policy": checkpoint.path,
+            "checkpoint": checkpoint.digest,
+            "score_range": [config["format"]["score_min"], config["format"]["score_max"]],
             "generation_prompt": config["generation_prompt"],
-            "train": variables(train),
+            "train": variables(config["train_prompts"]),
             "validation": variables(config["validation_prompts"]),
             "judge": asking.judge(experiment),
             "reflection": config["writers"][writers.GENERATION],

@@ -26,7 +26,7 @@ OF_PROTOCOL: dict[str, dict[str, Any]] = {
     **dict.fromkeys(protocol.FINE_TUNED, LESSONS),
     **dict.fromkeys(protocol.IN_CONTEXT, PROMPTED),
     **dict.fromkeys(protocol.PER_PROMPT, SINGLE),
-    "prompt-optimisation": {"calls": 5, "validation_prompts": 2, "steps": 1, "segment": 1},
+    "prompt-optimisation": {"calls": 12, "validation_prompts": 2, "steps": 1, "segment": 1},
 }
 
 

@@ -132,7 +132,7 @@ def test_retraining_starts_on_a_proxy_version_of_another_experiment(run, make) -
 def test_prompt_optimisation_charges_what_it_asks_and_is_looked_at_under_its_prompt(run) -> None:
     experiment = run("prompt-optimisation")
     assert experiment.state == DONE, experiment.note
-    assert budget.spent(experiment) == {"eval": 12, "reward": 5}
+    assert budget.spent(experiment) == {"eval": 12, "reward": 12}
     asked = json.loads((at(experiment, "sample-1").job.path / "job.json").read_text())["requests"][0]["prompts"]
     assert all(row["text"].startswith("Please: Write a short story about") for row in asked)
     assert not ProxyVersion.objects.filter(experiment=experiment, number__gt=1).exists()

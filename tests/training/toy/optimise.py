@@ -39,4 +39,4 @@ def run(job: Job) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(main("optimise", FIELDS, {"content_tag": ""}, run))
+    sys.exit(main("optimise", FIELDS, {"content_tag": "", "checkpoint": "", "score_range": None}, run))
