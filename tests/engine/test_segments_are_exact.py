@@ -39,4 +39,23 @@ def test_a_segment_with_a_fresh_optimizer_counts_on_and_resumes_exactly_too(make
 def test_a_checkpoint_of_another_step_is_refused(make_job, unbroken, monkeypatch):
     folder = make_job("late", "rl", start=5, stop=9, resume_from=result(unbroken)["checkpoint"]["trainer_state"])
     assert run_here(folder, monkeypatch) == 1
-    assert result(folder)["error"] == "resume_from stands at step 6, the job starts at 5"
+    assert result(folder)["error"] == "resume_from stands at step 6, and step 5 was expected"
+
+
+def test_after_a_roll_back_steps_count_on_from_an_earlier_checkpoint_and_resume_exactly(make_job, unbroken, monkeypatch):
+    back = {"policy": str(unbroken / "policy"), "resume_from": result(unbroken)["checkpoint"]["trainer_state"], "origin": 6}
+    whole = make_job("whole", "rl", start=9, stop=12, **back)
+    assert run_here(whole, monkeypatch) == 0
+    broken = make_job("broken", "rl", start=9, stop=12, **back)
+    change(broken, reward=reward(stop=str(broken / "stop"), at=1))
+    assert run_here(broken, monkeypatch) == 0
+    assert result(broken)["step"] == 10
+    change(broken, reward=reward())
+    assert run_here(broken, monkeypatch) == 0
+    assert result(broken)["checkpoint"]["digest"] == result(whole)["checkpoint"]["digest"]
+    assert [line["step"] for line in lines(whole, "metrics.jsonl")] == [10, 11, 12]
+
+    straight = make_job("straight", "rl", start=6, stop=9, **{name: back[name] for name in ("policy", "resume_from")})
+    assert run_here(straight, monkeypatch) == 0
+    # Its prompts are those of the steps that it counts, not of those that were lost.
+    assert [row["prompt"] for row in lines(whole, "rollouts.jsonl")] != [row["prompt"] for row in lines(straight, "rollouts.jsonl")]

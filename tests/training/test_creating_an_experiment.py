@@ -10,6 +10,7 @@ from annotation.models import AuditEntry
 from training import actions
 from training.errors import InvalidExperiment
 from training.models import Experiment
+from training.protocol import PROTOCOLS
 
 pytestmark = pytest.mark.django_db
 
@@ -37,7 +38,7 @@ def test_without_a_budget_it_gets_what_its_plan_needs(make) -> None:
 
 
 def test_an_unknown_protocol_is_named_with_those_there_are(errors) -> None:
-    assert errors("guesswork")["protocol"] == "There is no protocol 'guesswork'; there are full-trace, ceiling, weak-proxy."
+    assert errors("guesswork")["protocol"] == f"There is no protocol 'guesswork'; there are {', '.join(PROTOCOLS)}."
 
 
 def test_an_unknown_strategy_is_named(errors) -> None:
@@ -65,9 +66,7 @@ def test_an_inactive_expert_cannot_be_asked(errors, critic) -> None:
 
 
 def test_people_cannot_be_the_ceilings_reward(errors, panel) -> None:
-    assert errors("ceiling", expert=panel) == {
-        "expert": "RL on expert reward needs an expert that answers by itself: a language model or a program, not people."
-    }
+    assert errors("ceiling", expert=panel) == {"expert": "Ceiling needs an expert that answers by itself: a language model or a program, not people."}
 
 
 def test_a_panel_without_members_is_refused(errors, panel) -> None:

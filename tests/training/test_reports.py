@@ -44,7 +44,7 @@ def by_hand(make, critic):
         number = 0
         for step, (expert, before, after, learnt) in looks.items():
             digest = experiment.proxies.get(number=1).digest
-            sample = _stage(experiment, number := number + 1, "sample", f"sample-{step}", {"step": step, "graded_by": digest})
+            sample = _stage(experiment, number := number + 1, "sample", f"sample-{step}", sampled(experiment, step, digest))
             ids = _rollouts(experiment, sample, experiment.config["eval_prompts"], step, 2)
             _grades(sample, digest, ids, before)
             purpose = "check" if protocol == "weak-proxy" else "eval"
@@ -70,6 +70,11 @@ def by_hand(make, critic):
         return experiment
 
     return write
+
+
+def sampled(experiment: Experiment, step: int, digest: str) -> dict:
+    requests = [{"purpose": "eval", "split": "eval"}]
+    return {"step": step, "graded_by": digest, "requests": requests, "prompts": {"eval": experiment.config["eval_prompts"]}}
 
 
 def _stage(experiment: Experiment, number: int, kind: str, key: str, arguments: dict, outcome: dict | None = None) -> Stage:
