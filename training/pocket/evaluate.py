@@ -1,7 +1,8 @@
 """What a tiny model can do: `python -m training.pocket.evaluate FOLDER [--prompts N] [--seed S]` prints its measurements as JSON.
 
 Stories are judged by the expert without noise. Alignment is the correlation, within a prompt, of the expert's scores and those that the model writes
-under a rubric that it is shown, averaged over prompts; it is given for several ways to sample the grader.
+under a rubric that it is shown, averaged over prompts; it is given for several ways to sample the grader. "context" is how far the scores follow the
+expert's words where those are shown beside the weak rubric, and how many of the traces say so.
 """
 
 from __future__ import annotations
@@ -19,10 +20,13 @@ from numpy.typing import NDArray
 
 from grading.graders import Grader
 from grading.models.transformers import TransformersModel
-from grading.types import Case, Message, Sampling
-from training.pocket.expert import CRITERIA, RUBRICS, verdict
+from grading.parsing import parse_trace
+from grading.prompts import GradingPrompt
+from grading.realign import context
+from grading.types import Case, Message, Sampling, TraceFormat
+from training.pocket.expert import CRITERIA, RUBRICS, WEAK, PocketExpert, verdict
 from training.pocket.language import StoryPrompt, prompts, read_story
-from training.pocket.prompts import grading_prompt
+from training.pocket.prompts import CONTEXT_PROMPT, grading_prompt
 
 STORY_TOKENS = 80
 TRACE_TOKENS = 96
@@ -73,6 +77,7 @@ def measure(folder: Path, *, prompts_each: int = 60, per_prompt: int = 8, seed: 
         }
         if split == "eval":
             measured["alignment"] = _alignment(model, cases, per_prompt, seed)
+            measured["context"] = {show: _context(model, cases, per_prompt, show, seed) for show in (context.FULL, context.FEEDBACK)}
     return measured
 
 
@@ -90,6 +95,25 @@ def _alignment(model: TransformersModel, cases: Sequence[Case], per_prompt: int,
                 "scored": round(scored, 3),
             }
     return found
+
+
+def _context(model: TransformersModel, cases: Sequence[Case], per_prompt: int, show: str, seed: int) -> dict[str, Any]:
+    """One trace at T=1 for each case, the weak rubric and what the noisy expert says of it being shown."""
+    fmt, weak = TraceFormat(), GradingPrompt(grading_prompt(WEAK))
+    said = [PocketExpert().verdict(case) for case in cases]
+    words = [context.words(v.critique, v.deliberation, v.score, fmt, show) for v in said]
+    requests = [[Message("user", context.request(CONTEXT_PROMPT, weak.render(c, fmt), w))] for c, w in zip(cases, words, strict=True)]
+    answers = asyncio.run(model.generate(requests, Sampling(temperature=1.0, max_tokens=TRACE_TOKENS), seed=seed))
+    traces = [parse_trace(a.text, fmt, finished=a.finished) for (a,) in answers]
+    given = np.array([np.nan if t.score is None else t.score for t in traces])
+    expert = np.array([v.score for v in said], dtype=float)
+    scored = float(np.mean(~np.isnan(given)))
+    return {
+        "with the words shown": _rounded(within_prompt_correlation(expert.reshape(-1, per_prompt), given.reshape(-1, per_prompt)), 3),
+        "error": _rounded(float(np.mean(np.abs(expert - given)[~np.isnan(given)] if scored else np.nan)), 1),
+        "scored": round(scored, 3),
+        "leaks": round(float(np.mean([bool(context.leak(t.raw, c)) for t, c in zip(traces, cases, strict=True)])), 3),
+    }
 
 
 def _rounded(value: float, digits: int) -> float | None:

@@ -1,13 +1,15 @@
-"""Make the tiny base model from nothing: `python -m training.pocket.pretrain OUT [--minutes M | --steps N] [--seed S]`.
+"""Make the tiny base model from nothing: `python -m training.pocket.pretrain OUT [--minutes M | --steps N] [--seed S] [--device cpu|cuda]`.
 
-It learns two things from texts that `examples` makes up as it goes: to write stories of mixed quality, and to grade stories under the rubric that is
-written in the prompt. Rubrics are random, so that the model learns what each criterion means and not what the expert's weights are. The evaluation
-prompts never occur. OUT becomes a folder for `from_pretrained`, with the recipe and its measurements in recipe.json.
+It learns three things from texts that `examples` makes up as it goes: to write stories of mixed quality, to grade stories under the rubric that is
+written in the prompt, and to grade them as an expert does whose words it is shown. Rubrics are random, so that the model learns what each criterion
+means and not what the expert's weights are. The evaluation prompts never occur. OUT becomes a folder for `from_pretrained`, with the recipe and its
+measurements in recipe.json.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 import random
@@ -18,17 +20,23 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader
 from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
-from grading.types import Case
+from grading.realign import context
+from grading.types import Case, TraceFormat
 from training.pocket.evaluate import measure
 from training.pocket.expert import CRITERIA, MAX_POINTS, WEAK, Rubric, verdict
 from training.pocket.language import OBJECTS, PLACES, SETUPS, StoryPrompt, fill, prompts, write_story
-from training.pocket.prompts import grading_prompt
+from training.pocket.prompts import CONTEXT_PROMPT, GIVEAWAYS, grading_prompt
 from training.pocket.tokenizer import make_tokenizer
 
-DATA_VERSION = 2  # raise with any change to the language, the expert, the prompts or the mix below
+DATA_VERSION = 3  # raise with any change to the language, the expert, the prompts or the mix below
+POOL = 16  # batches that are made, and put in order, together
+MAKERS = 2  # processes that make examples for a GPU
 
 
 @dataclass(frozen=True)
@@ -49,6 +57,9 @@ class Recipe:
     story_share: float = 0.125
     weak_share: float = 0.15
     graded_story_weight: float = 0.2
+    context_share: float = 0.15  # of the gradings: with an expert's words shown
+    context_weak_share: float = 0.6  # of those: under the weak rubric, as they are in use
+    giveaway_share: float = 0.1  # of those: says where the words come from
 
 
 # ---------------------------------------------------------------------------------------------------------------- data
@@ -113,10 +124,9 @@ def examples(rng: random.Random, tokenizer: PreTrainedTokenizerFast, recipe: Rec
         if rng.random() < recipe.story_share:
             pieces = [(_asked(tokenizer, p.instructions), 0.0), (write_story(rng, p.object, p.place, story_quality(rng)) + tokenizer.eos_token, 1.0)]
         else:
-            rubric = random_rubric(rng, recipe.weak_share)
             story = graded_story(rng, p)
-            head, tail = _asked(tokenizer, grading_prompt(rubric).replace("{INSTRUCTIONS}", p.instructions)).split("{CONTENT}")
-            trace = verdict(rubric, Case(p.instructions, story)).raw
+            request, trace = _grading(rng, Case(p.instructions, story), recipe)
+            head, tail = _asked(tokenizer, request.replace("{INSTRUCTIONS}", p.instructions)).split("{CONTENT}")
             pieces = [(head, 0.0), (story, recipe.graded_story_weight), (tail, 0.0), (trace + tokenizer.eos_token, 1.0)]
         encoded = tokenizer([text for text, _ in pieces], add_special_tokens=False)["input_ids"]
         ids = [i for part in encoded for i in part]
@@ -124,17 +134,60 @@ def examples(rng: random.Random, tokenizer: PreTrainedTokenizerFast, recipe: Rec
         yield Example(ids, weights)
 
 
+def _grading(rng: random.Random, case: Case, recipe: Recipe) -> tuple[str, str]:
+    """A grading prompt, its placeholders yet to be filled, and the trace that answers it for `case`."""
+    if rng.random() >= recipe.context_share:
+        rubric = random_rubric(rng, recipe.weak_share)
+        return grading_prompt(rubric), verdict(rubric, case).raw
+    # The expert's weights and mood are its own: what it finds can only be read, not worked out from the rubric that is shown.
+    expert = verdict(random_rubric(rng, 0.0), case, rng)
+    words = context.words(expert.critique, expert.deliberation, expert.score, TraceFormat(), rng.choice((context.FULL, context.FEEDBACK)))
+    giveaway = rng.choice(GIVEAWAYS) if rng.random() < recipe.giveaway_share else ""
+    request = context.request(CONTEXT_PROMPT, grading_prompt(random_rubric(rng, recipe.context_weak_share)), words)
+    return request, expert.raw.replace("<critique>", f"<critique>{giveaway}")
+
+
 def _asked(tokenizer: PreTrainedTokenizerFast, text: str) -> str:
     return str(tokenizer.apply_chat_template([{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True))
 
 
-def batches(source: Iterator[Example], rng: random.Random, size: int) -> Iterator[list[Example]]:
-    """Batches of examples of about the same length, in random order, so that little is padded."""
-    while True:
-        pool = sorted((next(source) for _ in range(size * 16)), key=lambda e: len(e.ids))
-        groups = [pool[i : i + size] for i in range(0, len(pool), size)]
-        rng.shuffle(groups)
-        yield from groups
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """`ids` (rows, width) are padded on the right; `places` are the tokens whose successors count, as indices into rows x (width - 1), and
+    `weights` how much.
+    """
+
+    ids: NDArray[np.int64]
+    places: NDArray[np.int64]
+    weights: NDArray[np.float32]
+
+
+def collate(group: list[Example], pad: int) -> Batch:
+    """The examples of `group` as arrays."""
+    width = max(len(e.ids) for e in group)
+    ids = np.array([e.ids + [pad] * (width - len(e.ids)) for e in group])
+    weights = np.array([e.weights + [0.0] * (width - len(e.ids)) for e in group], dtype=np.float32)[:, 1:].reshape(-1)
+    places = weights.nonzero()[0]
+    return Batch(ids, places, weights[places])
+
+
+@dataclass(frozen=True)
+class Pools:
+    """`pools[i]` holds `POOL` batches of examples of about the same length, in random order, so that little is padded.
+
+    A pool follows from the recipe's seed and its number: whichever process makes it, the data are the same.
+    """
+
+    tokenizer: PreTrainedTokenizerFast
+    recipe: Recipe
+
+    def __getitem__(self, number: int) -> list[Batch]:
+        rng, size = random.Random(f"{self.recipe.seed} {number}"), self.recipe.batch
+        source = examples(rng, self.tokenizer, self.recipe)
+        pool = sorted(itertools.islice(source, size * POOL), key=lambda e: len(e.ids))
+        batches = [collate(pool[i : i + size], self.tokenizer.pad_token_id) for i in range(0, len(pool), size)]
+        rng.shuffle(batches)
+        return batches
 
 
 # ---------------------------------------------------------------------------------------------------------------- training
@@ -165,15 +218,13 @@ def make_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen3ForCausalL
     return model
 
 
-def loss_of(model: Qwen3ForCausalLM, batch: list[Example], pad: int) -> torch.Tensor:
+def loss_of(model: Qwen3ForCausalLM, batch: Batch) -> torch.Tensor:
     """Weighted mean cross entropy. Padded on the right, where causal attention makes a mask unnecessary."""
-    width = max(len(e.ids) for e in batch)
-    ids = torch.tensor([e.ids + [pad] * (width - len(e.ids)) for e in batch])
-    weights = torch.tensor([e.weights + [0.0] * (width - len(e.ids)) for e in batch])[:, 1:]
-    hidden = model.model(input_ids=ids[:, :-1]).last_hidden_state
-    counted = weights > 0
-    losses = torch.nn.functional.cross_entropy(model.lm_head(hidden[counted]), ids[:, 1:][counted], reduction="none")
-    return (losses * weights[counted]).sum() / weights.sum()
+    ids, places, weights = (torch.as_tensor(part, device=model.device) for part in (batch.ids, batch.places, batch.weights))
+    hidden = model.model(input_ids=ids[:, :-1], use_cache=False).last_hidden_state.flatten(0, 1)
+    # Places and not a mask: a GPU would have to be waited for to know how many there are.
+    losses = torch.nn.functional.cross_entropy(model.lm_head(hidden[places]), ids[:, 1:].flatten()[places], reduction="none")
+    return (losses * weights).sum() / weights.sum()
 
 
 def rate_at(progress: float, step: int, recipe: Recipe) -> float:
@@ -182,32 +233,32 @@ def rate_at(progress: float, step: int, recipe: Recipe) -> float:
     return recipe.learning_rate * warm * min(1.0, max(0.0, (1.0 - progress) / recipe.decay_share))
 
 
-def pretrain(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> tuple[Qwen3ForCausalLM, int]:
+def pretrain(recipe: Recipe, tokenizer: PreTrainedTokenizerFast, device: str = "cpu") -> tuple[Qwen3ForCausalLM, int]:
     """Train until `recipe.steps` are done or `recipe.minutes` are over; returns the model and the steps taken."""
     if (recipe.steps is None) == (recipe.minutes is None):
         raise ValueError("give either steps or minutes")
-    model = make_model(tokenizer, recipe.seed)
-    rng = random.Random(recipe.seed)
-    source = batches(examples(rng, tokenizer, recipe), rng, recipe.batch)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, betas=recipe.betas)
-    started, step, mean = time.monotonic(), 0, math.nan
+    torch.set_float32_matmul_precision("highest")
+    model = make_model(tokenizer, recipe.seed).to(device)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, betas=recipe.betas, fused=True)
+    pools = DataLoader(Pools(tokenizer, recipe), batch_size=None, sampler=itertools.count(), num_workers=0 if device == "cpu" else MAKERS)
+    started, mean = time.monotonic(), torch.zeros((), device=device)
     model.train()
-    while True:
+    for step, batch in enumerate(itertools.chain.from_iterable(pools)):
         elapsed = (time.monotonic() - started) / 60
         progress = step / recipe.steps if recipe.steps is not None else elapsed / (recipe.minutes or math.inf)
+        if step % 50 == 0 and step:
+            print(f"step {step}  loss {mean.item():.3f}  {100 * progress:.0f}%  {elapsed:.1f} min", flush=True)
         if progress >= 1.0:
-            return model.eval(), step
+            break
         for group in optimizer.param_groups:
             group["lr"] = rate_at(progress, step, recipe)
-        loss = loss_of(model, next(source), tokenizer.pad_token_id)
+        loss = loss_of(model, batch)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
         optimizer.step()
         optimizer.zero_grad()
-        mean = loss.item() if math.isnan(mean) else 0.98 * mean + 0.02 * loss.item()
-        step += 1
-        if step % 50 == 0:
-            print(f"step {step}  loss {mean:.3f}  {100 * progress:.0f}%  {elapsed:.1f} min", flush=True)
+        mean = loss.detach() if step == 0 else mean.lerp(loss.detach(), 0.02)
+    return model.cpu().eval(), step
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -218,6 +269,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, help="how many steps to train, instead of minutes")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--batch", type=int, default=Recipe.batch)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--eval-prompts", type=int, default=60, help="how many unseen prompts to measure on at the end; 0 measures nothing")
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
@@ -225,11 +277,11 @@ def main(argv: list[str] | None = None) -> None:
     recipe = Recipe(seed=args.seed, steps=args.steps, minutes=minutes, batch=args.batch)
     tokenizer = make_tokenizer()
     started = time.monotonic()
-    model, steps = pretrain(recipe, tokenizer)
+    model, steps = pretrain(recipe, tokenizer, args.device)
     took = (time.monotonic() - started) / 60
     model.save_pretrained(args.out)
     tokenizer.save_pretrained(args.out)
-    written: dict[str, Any] = {"recipe": asdict(recipe), "steps": steps, "minutes": round(took, 1), "torch": torch.__version__}
+    written: dict[str, Any] = {"recipe": asdict(recipe), "steps": steps, "minutes": round(took, 1), "torch": torch.__version__, "device": args.device}
     written["sha256"] = sha256((args.out / "model.safetensors").read_bytes()).hexdigest()
     if args.eval_prompts:
         written["measured"] = measure(args.out, prompts_each=args.eval_prompts)

@@ -17,6 +17,10 @@ def grading_prompt(rubric: Rubric) -> str:
     return _GRADING_PROMPT.replace("{rubric}", str(rubric))
 
 
+# What the tiny models are shown of an expert, and how some give it away: known from their pre-training too.
+CONTEXT_PROMPT = "{GRADING}\nThe expert says:\n{EXPERT}"
+GIVEAWAYS = ("as the expert says, ", "the expert is right: ")
+
 GUIDELINES = """\
 # What a good pocket story is
 
@@ -56,6 +60,7 @@ class PocketDomain:
     description: str = "Stories of a few sentences about an object and a place, written by tiny models and judged by a program with a hidden rubric."
     generation_prompt: str = GENERATION_PROMPT
     grading_prompt: str = field(default_factory=lambda: grading_prompt(WEAK))
+    context_prompt: str = CONTEXT_PROMPT
     guidelines: str = GUIDELINES
     score_min: float = 0.0
     score_max: float = 100.0

@@ -1,0 +1,86 @@
+"""Context distillation (paper, 4.2): the proxy grades while it is shown the expert's words, and learns from the traces that do not give them away."""
+
+from __future__ import annotations
+
+import re
+
+from grading.errors import ConfigurationError
+from grading.parsing import readable, write_trace
+from grading.prompts import fill, placeholders
+from grading.types import Case, TraceFormat
+
+FULL, FEEDBACK = "full", "feedback"
+
+# For language models that follow instructions; a domain may have its own.
+CONTEXT_PROMPT = """\
+{GRADING}
+
+----
+
+You also have notes on this text, made by somebody whose judgement you can rely on:
+
+{EXPERT}
+
+Answer in the form that was asked for above. Arrive at the judgement that the notes lead to, and write it as a reader who has nothing but the text:
+find the reasons in the text yourself, put them in your own words, and say nothing of the notes, of who made them, or of having been shown anything.
+"""
+
+
+def words(critique: str, deliberation: str, score: float | None, fmt: TraceFormat, show: str) -> str:
+    """What the proxy is shown of an expert's verdict: all of it as a trace ("full"), or the critique alone ("feedback")."""
+    if show not in (FULL, FEEDBACK):
+        raise ConfigurationError(f"show must be {FULL} or {FEEDBACK}, not {show!r}")
+    return write_trace(critique, deliberation, score, fmt) if show == FULL else readable(critique, fmt)
+
+
+def request(template: str, grading: str, expert: str) -> str:
+    """The context prompt `template` (the general one where it is empty) around a filled grading prompt and the expert's words.
+
+    Braces in either stay as they are. Raises `ConfigurationError` where {GRADING} or {EXPERT} is missing, or there is a placeholder besides.
+    """
+    template = template if template.strip() else CONTEXT_PROMPT
+    lost = [name for name in ("GRADING", "EXPERT") if name not in placeholders(template)]
+    if lost:
+        raise ConfigurationError(f"the context prompt has no {' and no '.join(f'{{{name}}}' for name in lost)}: put it where the words belong")
+    return fill(template, {"GRADING": grading, "EXPERT": expert})
+
+
+# ---------------------------------------------------------------------------------------------------------------- leaks
+
+_SAID = "feedback|notes?|comments?|remarks?|review|assessment|evaluation|analysis|verdict|judge?ment|opinion|ratings?|grade|scores?"
+_HANDED = "given|provided|supplied|attached|shared|shown|previous|prior|earlier|existing"
+_SAYS = "says?|said|states?|stated|mentions?|mentioned|suggests?|suggested|indicates?|indicated|points? out|pointed out|highlights?|highlighted"
+_FROM = r"according to|based on|as per|in line with|consistent with|in agreement with|following|given"
+
+# What gives the source away. A critique may well call itself a critique and speak of scores, hints, notes of music and references to other works, so
+# only words that cannot be about the text itself count alone; others count with words that say where they come from.
+LEAKS = (
+    rf"(?:{_FROM}|as) the experts?\b",  # "according to the expert"
+    r"experts?",  # "the expert's view", "experts agree"
+    r"ground[ -]truth",
+    rf"(?:the|these|those|this|my|your) (?:{_HANDED}) (?:{_SAID}|critique)",  # "the provided feedback", "the given critique"
+    rf"(?:reference|expert|gold|human|reviewer'?s|grader'?s) (?:{_SAID}|critique)",  # "the reference score"
+    rf"(?:the|these|those) (?:feedback|notes|comments|remarks|review|reviewer|grader) (?:{_SAYS}|above|provided|given|i was|i am|i have)",
+    rf"(?:{_FROM}) (?:the|these|those) (?:feedback|notes|comments|remarks|review|reviewer|grader)(?:'s)?",  # "based on the feedback"
+    rf"(?:as|was|were|is|are) (?:{_SAYS}|noted|observed) (?:by|in) (?:the|these|those) (?:feedback|notes|comments|remarks|review|reviewer|grader)",
+    r"i (?:was|am|have been|'ve been) (?:given|shown|told|provided)",
+    r"(?:feedback|notes|critique|comments) (?:that )?(?:i was|i am|i have been|was|were) (?:given|shown|provided)",
+)
+_LEAK = re.compile("|".join(rf"\b(?:{pattern})\b" for pattern in LEAKS), re.IGNORECASE)
+
+
+def leak(trace: str, case: Case) -> str:
+    """The first words of `trace` that give away that its writer was shown something (`LEAKS`), or "" where there are none.
+
+    Words that stand in the task or in the graded text do not count: a story about an expert mountaineer may be called that.
+    """
+    told = _plain(f"{case.instructions} {case.content}")
+    for match in _LEAK.finditer(_plain(trace)):
+        if not re.search(rf"\b{re.escape(match[0])}\b", told):
+            return match[0]
+    return ""
+
+
+def _plain(text: str) -> str:
+    """In small letters, with straight apostrophes and single spaces."""
+    return " ".join(text.lower().replace("\u2019", "'").split())
