@@ -69,6 +69,7 @@ class DomainForm(DomainProblems):
             "score_required",
             "score_anchors",
             "rubric_prompt",
+            "context_prompt",
             "guidelines",
         ]
         labels = {
@@ -81,6 +82,7 @@ class DomainForm(DomainProblems):
             "score_max": "Highest score",
             "score_required": "Reviewers must give a score",
             "rubric_prompt": "Rubric-writing prompt",
+            "context_prompt": "Prompt with the expert's words",
         }
         help_texts = {
             "slug": "Letters, digits and hyphens. Empty: made from the name. It cannot be changed later.",
@@ -90,6 +92,8 @@ class DomainForm(DomainProblems):
             "grading_prompt": "What a grader is asked at first. {INSTRUCTIONS} stands for what the writer was asked, {CONTENT} for the text.",
             "rubric_prompt": "What a strong model is asked that writes a new grading prompt. {EXAMPLES} stands for texts with the traces of the "
             "expert and the proxy. May be empty.",
+            "context_prompt": "What a proxy is asked that writes a trace of its own while it sees what the expert wrote (context distillation). "
+            "{GRADING} stands for the filled grading prompt, {EXPERT} for the expert's words. Empty: in general words.",
             "guidelines": "What human reviewers are told. Markdown.",
         }
         widgets = {
@@ -97,13 +101,14 @@ class DomainForm(DomainProblems):
             "generation_prompt": forms.Textarea(attrs={"rows": 8, "class": "mono", "spellcheck": "false"}),
             "grading_prompt": forms.Textarea(attrs={"rows": 14, "class": "mono", "spellcheck": "false"}),
             "rubric_prompt": forms.Textarea(attrs={"rows": 6, "class": "mono", "spellcheck": "false"}),
+            "context_prompt": forms.Textarea(attrs={"rows": 6, "class": "mono", "spellcheck": "false"}),
             "guidelines": forms.Textarea(attrs={"rows": 10}),
         }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.label_suffix = ""
-        for name in ("generation_prompt", "grading_prompt", "rubric_prompt", "guidelines"):
+        for name in ("generation_prompt", "grading_prompt", "rubric_prompt", "context_prompt", "guidelines"):
             self.fields[name].strip = False  # type: ignore[attr-defined]
         if self.instance.pk:
             del self.fields["slug"]

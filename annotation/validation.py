@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from annotation.models import Domain
 from annotation.text import storable
+from grading.realign import context
 
 if TYPE_CHECKING:
     from annotation.actions.verdicts import Passage
@@ -59,6 +60,10 @@ def domain_problems(domain: Domain) -> dict[str, str]:
         errors["grading_prompt"] = "It has no {CONTENT}: put it where the text to judge belongs, and {INSTRUCTIONS} where its task does."
     if domain.rubric_prompt.strip() and "{EXAMPLES}" not in domain.rubric_prompt:
         errors["rubric_prompt"] = "It has no {EXAMPLES}: put it where the texts with their traces belong."
+    if domain.context_prompt.strip() and (lost := context.missing(domain.context_prompt)):
+        errors["context_prompt"] = (
+            f"It has no {' and no '.join(lost)}: {{GRADING}} stands for the filled grading prompt, {{EXPERT}} for the expert's words."
+        )
     errors |= _tag_problems(domain)
     if not (isfinite(domain.score_min) and isfinite(domain.score_max)) or domain.score_min >= domain.score_max:
         errors["score_max"] = f"The highest score must lie above the lowest, which is {domain.score_min:g}."

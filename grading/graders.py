@@ -91,11 +91,12 @@ class Grader:
     def _verdicts(self, answers: Sequence[Sequence[Sequence[Completion] | None]]) -> list[Verdict | None]:
         """The verdict on each case, given the answers to each prompt about it; None where one is missing."""
         return [
-            None if any(part is None for part in parts) else mean_verdict([self._read(completion) for part in parts for completion in part or ()])
+            None if any(part is None for part in parts) else mean_verdict([self.read(completion) for part in parts for completion in part or ()])
             for parts in zip(*answers, strict=True)
         ]
 
-    def _read(self, completion: Completion) -> Verdict:
+    def read(self, completion: Completion) -> Verdict:
+        """The verdict that one completion of the model states."""
         if completion.failure:
             verdict = Verdict.unscored(completion.failure, raw=completion.text)
         else:

@@ -14,7 +14,7 @@ from annotation.errors import InvalidDomain
 from annotation.models import Domain
 from annotation.text import storable
 
-WORDS = ("name", "description", "generation_prompt", "grading_prompt", "rubric_prompt", "guidelines")
+WORDS = ("name", "description", "generation_prompt", "grading_prompt", "rubric_prompt", "context_prompt", "guidelines")
 FORMAT = ("content_tag", "critique_tag", "deliberation_tag", "score_tag", "score_min", "score_max", "score_required", "score_anchors")
 
 

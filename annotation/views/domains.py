@@ -24,6 +24,7 @@ from annotation.domain_forms import DomainForm, ImportForm, SampleForm, TrialFor
 from annotation.errors import AnnotationError, InvalidDomain, Unreadable
 from annotation.models import AuditEntry, Domain, Expert, Prompt, digest_of
 from annotation.views.guards import researcher_only
+from grading.realign.context import CONTEXT_PROMPT
 
 PER_PAGE = 20
 SHOWN = 50  # broken rows of a file that are named one by one
@@ -73,6 +74,7 @@ def domain(request: HttpRequest, slug: str) -> HttpResponse:
             ("Generation prompt", found.generation_prompt),
             ("Grading prompt", found.grading_prompt),
             ("Rubric-writing prompt", found.rubric_prompt),
+            ("Prompt with the expert's words", found.context_prompt or CONTEXT_PROMPT),
         ],
         "versions": AuditEntry.objects.filter(target=f"domain:{found.pk}", verb="edited").select_related("actor")[:VERSIONS],
     }

@@ -6,10 +6,11 @@ import re
 
 from grading.errors import ConfigurationError
 from grading.parsing import readable, write_trace
-from grading.prompts import fill, placeholders
 from grading.types import Case, TraceFormat
 
 FULL, FEEDBACK = "full", "feedback"
+PLACEHOLDERS = ("{GRADING}", "{EXPERT}")
+_PLACEHOLDER = re.compile("|".join(map(re.escape, PLACEHOLDERS)))
 
 # For language models that follow instructions; a domain may have its own.
 CONTEXT_PROMPT = """\
@@ -36,13 +37,18 @@ def words(critique: str, deliberation: str, score: float | None, fmt: TraceForma
 def request(template: str, grading: str, expert: str) -> str:
     """The context prompt `template` (the general one where it is empty) around a filled grading prompt and the expert's words.
 
-    Braces in either stay as they are. Raises `ConfigurationError` where {GRADING} or {EXPERT} is missing, or there is a placeholder besides.
+    Other braces, and all in what is filled in, stay as they are. Raises `ConfigurationError` where a placeholder is missing.
     """
     template = template if template.strip() else CONTEXT_PROMPT
-    lost = [name for name in ("GRADING", "EXPERT") if name not in placeholders(template)]
-    if lost:
-        raise ConfigurationError(f"the context prompt has no {' and no '.join(f'{{{name}}}' for name in lost)}: put it where the words belong")
-    return fill(template, {"GRADING": grading, "EXPERT": expert})
+    if lost := missing(template):
+        raise ConfigurationError(f"the context prompt has no {' and no '.join(lost)}: put it where the words belong")
+    values = dict(zip(PLACEHOLDERS, (grading, expert), strict=True))
+    return _PLACEHOLDER.sub(lambda match: values[match[0]], template)
+
+
+def missing(template: str) -> list[str]:
+    """The placeholders that `template` lacks."""
+    return [name for name in PLACEHOLDERS if name not in template]
 
 
 # ---------------------------------------------------------------------------------------------------------------- leaks

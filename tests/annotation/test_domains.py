@@ -86,6 +86,7 @@ WRONG = {
     "generation_prompt": ("\n", "Write what the policy is asked"),
     "grading_prompt": ("Judge {content}.", "has no {CONTENT}"),
     "rubric_prompt": ("Write a rubric.", "has no {EXAMPLES}"),
+    "context_prompt": ("Look at {EXPERT}.", "has no {GRADING}: {GRADING} stands for the filled grading prompt"),
     "critique_tag": ("", "A tag is a word"),
     "deliberation_tag": ("a b", "A tag is a word"),
     "score_tag": ("Critique", "<Critique> is the critique's tag already"),

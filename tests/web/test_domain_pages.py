@@ -29,6 +29,7 @@ TYPED = {
     "score_required": "on",
     "score_anchors": "poor, fair ,good",
     "rubric_prompt": "",
+    "context_prompt": "",
     "guidelines": "",
 }
 
