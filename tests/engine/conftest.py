@@ -108,9 +108,21 @@ def write_job(parent: Path, model: Path, name: str, kind: str, /, **changes: Any
     (folder / "job.json").write_text(json.dumps(data))
     if kind == "distil":
         trace = "<critique>The key is {}.</critique><deliberation></deliberation><score>{}</score>"
-        rows = [{"prompt": f"Judge this: the old tree {i}", "completion": trace.format("good " * (i % 4), i)} for i in range(10)]
-        (folder / "examples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        write_rows(folder, [{"prompt": f"Judge this: the old tree {i}", "completion": trace.format("good " * (i % 4), i)} for i in range(10)])
+    if kind == "rewrite":
+        said = {"instructions": "Write.", "deliberation": "Half.", "score": 50}
+        write_rows(folder, [{"id": i, "content": f"tree {i}", "critique": f"word{i}", **said} for i in range(10)])
     return folder
+
+
+def write_rows(folder: Path, rows: list[dict[str, Any]]) -> None:
+    (folder / "examples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def rewriter(**options: Any) -> dict[str, Any]:
+    """The proxy of a rewriting job: a scripted model that grades."""
+    model = {"backend": "tests.engine.judges.Rewriter", "options": options}
+    return {"backend": "grading.graders.Grader", "options": {"prompts": ["Judge {CONTENT}."], "model": model}}
 
 
 def reward(**options: Any) -> dict[str, Any]:
@@ -157,6 +169,14 @@ def _defaults(kind: str, model: str) -> Any:
             "reflection": scripted("polite"),
             "calls": 60,
             "sampling": {"temperature": 1.0, "max_tokens": 20},
+        },
+        "rewrite": {
+            "judge": rewriter(),
+            "context_prompt": "{GRADING} # {EXPERT}",
+            "show": "feedback",
+            "traces": 2,
+            "tries": 6,
+            "examples": "examples.jsonl",
         },
         "grade": {"judge": LETTERS, "cases": [{"id": i, "instructions": "Write.", "content": "tree " * i} for i in range(1, 6)]},
     }[kind]

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from grading.errors import GraderError, Retry
-from grading.types import Case, Message, Verdict
+from grading.models.scripted import ScriptedModel
+from grading.types import Case, Completion, Message, Sampling, Verdict
 
 
 class LetterJudge:
@@ -27,15 +28,8 @@ class LetterJudge:
     async def grade(self, cases: Sequence[Case], *, seed: int = 0) -> list[Verdict]:
         self.calls += 1
         if self.calls == self.at:
-            self._happen()
+            happen(self.kill, self.stop)
         return [self._verdict(case, (seed + i) % 7) for i, case in enumerate(cases)]
-
-    def _happen(self) -> None:
-        if self.stop:
-            Path(self.stop).touch()
-        if self.kill and not Path(self.kill).exists():
-            Path(self.kill).touch()
-            os.kill(os.getpid(), signal.SIGKILL)
 
     def _verdict(self, case: Case, number: int) -> Verdict:
         if number < self.unscored or (self.speechless and self.calls >= self.speechless):
@@ -43,6 +37,37 @@ class LetterJudge:
         share = case.content.count(self.letter) / max(1, len(case.content))
         noise = os.urandom(1)[0] / 100 if self.moody else 0
         return Verdict(round(min(100.0, 900 * share + number + noise), 3), critique=f"{share:.0%} {self.letter}", raw="a trace")
+
+
+class Rewriter(ScriptedModel):
+    """A proxy that repeats the expert's last word (after a "#" in its prompt), and now and then says so or loses its form.
+
+    At the call number `at`, once, it makes the file `stop`, or makes the file `kill` and kills its own process.
+    """
+
+    def __init__(self, at: int = 0, kill: str = "", stop: str = "") -> None:
+        super().__init__(rewritten)
+        self.at, self.kill, self.stop, self.calls = at, kill, stop, 0
+
+    async def generate(self, requests: Sequence[Sequence[Message]], sampling: Sampling, *, seed: int) -> list[list[Completion]]:
+        self.calls += 1
+        if self.calls == self.at:
+            happen(self.kill, self.stop)
+        return await super().generate(requests, sampling, seed=seed)
+
+
+def rewritten(messages: Sequence[Message], seed: int) -> str:
+    said = messages[-1].content.rpartition("#")[2].split()[-1]
+    opening = ("It is", "Truly it is", "The expert says it is", "")[seed % 4]
+    return f"<critique>{opening and f'{opening} {said}'}</critique><deliberation></deliberation><score>{seed % 90}</score>"
+
+
+def happen(kill: str, stop: str) -> None:
+    if stop:
+        Path(stop).touch()
+    if kill and not Path(kill).exists():
+        Path(kill).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def babble(messages: Sequence[Message], seed: int) -> str:

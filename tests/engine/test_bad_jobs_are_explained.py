@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from tests.engine.conftest import PLAN, environment, result, run_here
+from tests.engine.conftest import LETTERS, PLAN, environment, result, run_here
 
 MODULE = [sys.executable, "-m", "training.engine.grade"]
 UNKNOWN_JUDGE = {"who": "proxy", "judge": {"backend": "tests.engine.judges.Nobody"}}
@@ -32,6 +32,10 @@ UNKNOWN_JUDGE = {"who": "proxy", "judge": {"backend": "tests.engine.judges.Nobod
         ("grade", {"cases": [{"id": 1}]}, "a case lacks id, instructions or content", "all three"),
         ("grade", {"cases": None}, "there is no", "beside job.json"),
         ("grade", {"judge": UNKNOWN_JUDGE["judge"]}, "tests.engine.judges has no Nobody", "Correct the configuration"),
+        ("rewrite", {"tries": 1}, "traces is 2 and tries 1", "try at least as many"),
+        ("rewrite", {"judge": LETTERS}, "only a language model can be shown an expert's words", "grading.graders.Grader"),
+        ("rewrite", {"show": "all"}, "show must be full or feedback, not 'all'", "Correct the configuration"),
+        ("rewrite", {"context_prompt": "{GRADING}"}, "the context prompt has no {EXPERT}", "Correct the configuration"),
         ("distil", {"sft": {"epochs": 0, "learning_rate": 1e-3, "batch": 4}}, "must be above 0", "Correct them"),
     ],
 )
