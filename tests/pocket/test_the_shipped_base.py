@@ -4,6 +4,8 @@ import json
 from hashlib import sha256
 from pathlib import Path
 
+import pytest
+
 import training.pocket
 from training.pocket.pretrain import DATA_VERSION
 from training.pocket.tokenizer import make_tokenizer
@@ -31,3 +33,11 @@ def test_its_measurements_leave_room_to_learn():
     assert 35 <= unseen["reward"]["hidden"] <= 55
     assert unseen["finished"] >= 0.98
     assert abs(unseen["criteria"]["topic"] - seen["criteria"]["topic"]) <= 0.1
+
+
+@pytest.mark.parametrize("show", ["full", "feedback"])
+def test_it_follows_the_expert_s_words_where_it_is_shown_them_and_gives_some_away(show):
+    measured = RECIPE["measured"]["context"][show]
+    assert measured["with the words shown"] > 0.9
+    assert measured["scored"] > 0.9
+    assert 0.03 < measured["leaks"] < 0.2

@@ -57,7 +57,7 @@ class Recipe:
     story_share: float = 0.125
     weak_share: float = 0.15
     graded_story_weight: float = 0.2
-    context_share: float = 0.15  # of the gradings: with an expert's words shown
+    context_share: float = 0.2  # of the gradings: with an expert's words shown
     context_weak_share: float = 0.6  # of those: under the weak rubric, as they are in use
     giveaway_share: float = 0.1  # of those: says where the words come from
 
