@@ -44,7 +44,12 @@ def test_the_first_traces_that_are_scored_and_say_nothing_are_kept(make_job, mon
 )
 def test_the_proxy_sees_the_grading_prompt_and_as_much_of_the_verdict_as_is_to_be_shown(make_job, monkeypatch, show, last):
     asked = []
-    monkeypatch.setattr("tests.engine.judges.rewritten", lambda messages, seed: asked.append(messages) or "<critique>x</critique><score>1</score>")
+
+    def answer(messages, seed):
+        asked.append(messages)
+        return "<critique>x</critique><score>1</score>"
+
+    monkeypatch.setattr("tests.engine.judges.rewritten", answer)
     folder = make_job("rewrite", "rewrite", show=show, traces=1)
     assert run_here(folder, monkeypatch) == 0
     assert [message.content for message in asked[3]] == [f"Judge tree 3. # {last}"]

@@ -78,6 +78,17 @@ def test_a_domain_is_made_with_its_words(client, scene):
     assert (entry.verb, entry.actor) == ("made", scene.people["rosalind"])
 
 
+def test_the_prompt_with_the_expert_s_words_is_kept_and_where_there_is_none_the_general_words_are_shown(client, domain):
+    assert "say nothing of the notes" in page(client, "domain", "riddles")
+    client.post(reverse("domain-edit", args=["riddles"]), TYPED | {"context_prompt": "{GRADING}\r\nHeard: {EXPERT}"})
+    domain.refresh_from_db()
+    assert domain.context_prompt == "{GRADING}\nHeard: {EXPERT}"
+    assert "Heard: {EXPERT}" in page(client, "domain", "riddles")
+    assert AuditEntry.objects.get(verb="edited").data["before"]["context_prompt"] == ""
+    answer = client.post(reverse("domain-edit", args=["riddles"]), TYPED | {"context_prompt": "{EXPERT}"})
+    assert "It has no {GRADING}" in answer.content.decode()
+
+
 @pytest.mark.parametrize(("name", "slug"), [("Riddles of old", "riddles-of-old"), ("謎", None)])
 def test_an_address_is_made_from_the_name(name, slug, client, scene):
     answer = client.post(reverse("domain-new"), TYPED | {"name": name, "slug": ""})
