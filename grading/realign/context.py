@@ -53,26 +53,29 @@ def missing(template: str) -> list[str]:
 
 # ---------------------------------------------------------------------------------------------------------------- leaks
 
-_SAID = "feedback|notes?|comments?|remarks?|review|assessment|evaluation|analysis|verdict|judge?ment|opinion|ratings?|grade|scores?"
-_HANDED = "given|provided|supplied|attached|shared|shown|previous|prior|earlier|existing"
+_SOURCE = "feedback|notes|comments|remarks|reviewer|grader"
+_JUDGED = "critique|assessment|verdict|judge?ment|scores?"
 _SAYS = "says?|said|states?|stated|mentions?|mentioned|suggests?|suggested|indicates?|indicated|points? out|pointed out|highlights?|highlighted"
-_FROM = r"according to|based on|as per|in line with|consistent with|in agreement with|following|given"
+_FROM = "according to|based on|as per|in line with|consistent with|in agreement with|following|given"
 
-# What gives the source away. A critique may well call itself a critique and speak of scores, hints, notes of music and references to other works, so
-# only words that cannot be about the text itself count alone; others count with words that say where they come from.
+# What gives the source away. A critique may well speak of itself, of scores, of musical notes, of references to other works, of the analysis that a
+# plan provides or of a review of the literature: only "expert" and "ground truth" count alone, the rest in company that says where it comes from.
 LEAKS = (
-    rf"(?:{_FROM}|as) the experts?\b",  # "according to the expert"
-    r"experts?",  # "the expert's view", "experts agree"
-    r"ground[ -]truth",
-    rf"(?:the|these|those|this|my|your) (?:{_HANDED}) (?:{_SAID}|critique)",  # "the provided feedback", "the given critique"
-    rf"(?:reference|expert|gold|human|reviewer'?s|grader'?s) (?:{_SAID}|critique)",  # "the reference score"
-    rf"(?:the|these|those) (?:feedback|notes|comments|remarks|review|reviewer|grader) (?:{_SAYS}|above|provided|given|i was|i am|i have)",
-    rf"(?:{_FROM}) (?:the|these|those) (?:feedback|notes|comments|remarks|review|reviewer|grader)(?:'s)?",  # "based on the feedback"
-    rf"(?:as|was|were|is|are) (?:{_SAYS}|noted|observed) (?:by|in) (?:the|these|those) (?:feedback|notes|comments|remarks|review|reviewer|grader)",
-    r"i (?:was|am|have been|'ve been) (?:given|shown|told|provided)",
-    r"(?:feedback|notes|critique|comments) (?:that )?(?:i was|i am|i have been|was|were) (?:given|shown|provided)",
+    rf"as the experts? (?:{_SAYS}|notes?|noted)",
+    rf"(?:{_FROM}) the experts?",
+    "experts?",
+    "ground[ -]truth",
+    rf"(?:reference|expert|reviewer's|grader's) (?:{_SOURCE}|{_JUDGED})",
+    rf"(?:the|these|those|this|my|your) (?:given|provided|supplied|attached|shared|shown) (?:{_SOURCE}|{_JUDGED})",
+    rf"(?:the|this) (?:previous|prior|earlier|existing) (?:{_JUDGED})",
+    rf"(?:the|these|those) (?:{_SOURCE}) (?:{_SAYS}|above|provided|given|i was|i am|i have)",
+    rf"(?:{_FROM}) (?:the|these|those) (?:{_SOURCE})",
+    rf"(?:as|was|were|is|are) (?:{_SAYS}|noted|observed) (?:by|in) (?:the|these|those) (?:{_SOURCE})",
+    rf"i (?:was|am|have been|'ve been) (?:given|shown|provided)(?: with)? (?:(?:the|a|an|this|these|some) )?(?:{_SOURCE}|{_JUDGED})",
+    rf"(?:{_SOURCE}|{_JUDGED}) (?:that )?(?:i was|i am|i have been) (?:given|shown|provided)",
+    "i (?:was|am|have been|'ve been) told",
 )
-_LEAK = re.compile("|".join(rf"\b(?:{pattern})\b" for pattern in LEAKS), re.IGNORECASE)
+_LEAK = re.compile("|".join(rf"\b(?:{pattern})\b" for pattern in LEAKS))
 
 
 def leak(trace: str, case: Case) -> str:

@@ -79,11 +79,14 @@ def test_where_nothing_can_be_learnt_from_the_job_fails_with_the_reasons(make_jo
     assert "traces.jsonl" in result(folder)["advice"]
 
 
-def test_a_row_without_a_critique_is_named(make_job, monkeypatch):
+def test_rows_that_will_not_do_are_named(make_job, monkeypatch):
     folder = make_job("rewrite", "rewrite")
     write_rows(folder, [{"id": 1, "instructions": "Write.", "content": "x", "critique": " ", "deliberation": ""}])
     assert run_here(folder, monkeypatch) == 1
     assert "example 1 lacks id, instructions, content, critique or deliberation" in result(folder)["error"]
+    write_rows(folder, [{"id": 1, "instructions": "Write.", "content": text, "critique": "x", "deliberation": ""} for text in "ab"])
+    assert run_here(folder, monkeypatch) == 1
+    assert "two examples have the same id" in result(folder)["error"]
     write_rows(folder, [])
     assert run_here(folder, monkeypatch) == 1
     assert "holds no examples" in result(folder)["error"]

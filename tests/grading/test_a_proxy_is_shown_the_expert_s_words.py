@@ -47,7 +47,7 @@ def test_a_template_without_a_placeholder_is_refused(template, lost):
 
 
 LEAKING = [
-    ("As the expert says, the ending is flat.", "as the expert"),
+    ("As the expert says, the ending is flat.", "as the expert says"),
     ("the expert is right: Mia stays 4, 4.", "expert"),
     ("Experts would mark this down.", "experts"),
     ("The EXPERT\u2019s view is that it drags.", "expert"),
@@ -61,7 +61,8 @@ LEAKING = [
     ("According to the reviewer, it drags.", "according to the reviewer"),
     ("As noted in the feedback, it drags.", "as noted in the feedback"),
     ("My score is near the reference score.", "reference score"),
-    ("I was given a critique that calls it flat.", "i was given"),
+    ("I was given a critique that calls it flat.", "i was given a critique"),
+    ("I am told that it is flat.", "i am told"),
     ("This matches the ground truth.", "ground truth"),
     ("The critique I was shown is harsh.", "critique i was shown"),
 ]
@@ -81,6 +82,7 @@ HONEST = [
     "Taking the above critique into account, the score is 55. This judgement is firm.",
     "It comments on grief without naming it. The reader is shown, not told, and is given time.",
     "The review of the literature is thin; the evaluation plan provided is sound. Feedback loops are not controlled for.",
+    "I was given a story of 30 words. The previous analysis is missing, and the provided analysis plan has no human evaluation.",
     "An expertly built scene. The plan needs expertise that the team does not have.",
     "",
 ]
@@ -100,7 +102,7 @@ def test_no_piece_of_the_graded_text_counts(start, length, loud):
 def test_what_stands_in_the_graded_text_does_not_count_and_other_words_still_do():
     assert context.leak("The expert mountaineer is alive. Based on the feedback above, she turns back: well prepared.", CASE) == ""
     assert context.leak("The expert mountaineer is alive.", PLAIN) == "expert"
-    assert context.leak("The expert mountaineer is alive. As the expert says, it drags.", CASE) == "as the expert"
+    assert context.leak("The expert mountaineer is alive. As the expert says, it drags.", CASE) == "as the expert says"
 
 
 @given(st.text(), st.text(), st.sampled_from(LEAKING))

@@ -58,13 +58,15 @@ def run(job: Job) -> dict[str, Any]:
 
 
 def read_examples(job: Job) -> list[dict[str, Any]]:
-    """Raises `JobError` for a file that is not there, is empty, or has a row without text or critique."""
+    """Raises `JobError` for a file that is not there, is empty, or has a row without text or critique, or with the id of another."""
     path = job.folder / job["examples"]
     examples = read_rows(path)
     for number, example in enumerate(examples, 1):
         texts = [example.get(key) for key in ("instructions", "content", "critique", "deliberation")]
         if "id" not in example or not all(isinstance(text, str) for text in texts) or not example["critique"].strip():
             raise JobError(f"{path}: example {number} lacks id, instructions, content, critique or deliberation", "Give every example all of them.")
+    if len({example["id"] for example in examples}) < len(examples):
+        raise JobError(f"{path}: two examples have the same id", "Give each its own.")
     if not examples:
         raise JobError(f"{path} holds no examples", "Distil when there is feedback to learn from.")
     return examples
@@ -76,10 +78,10 @@ def rewrite(job: Job, bench: Bench, grader: Grader, chunk: Sequence[dict[str, An
     The proxy's first prompt is the one that is asked. A trace that is neither kept nor rejected is one more than was wanted.
     """
     cases = [Case(example["instructions"], example["content"]) for example in chunk]
-    asked = [
-        [*turns, Message(last.role, context.request(job["context_prompt"], last.content, words))]
-        for (*turns, last), words in zip(Requests(grader.prompts[0], cases, grader.format), _words(job, grader, chunk), strict=True)
-    ]
+    asked = []
+    for (*turns, last), example in zip(Requests(grader.prompts[0], cases, grader.format), chunk, strict=True):
+        words = context.words(example["critique"], example["deliberation"], example.get("score"), grader.format, job["show"])
+        asked.append([*turns, Message(last.role, context.request(job["context_prompt"], last.content, words))])
     rows: list[list[dict[str, Any]]] = [[] for _ in chunk]
     kept, tried = [0] * len(chunk), 0
     while tried < job["tries"] and (waiting := [i for i, count in enumerate(kept) if count < job["traces"]]):
@@ -95,10 +97,6 @@ def rewrite(job: Job, bench: Bench, grader: Grader, chunk: Sequence[dict[str, An
                 rows[i].append({"id": chunk[i]["id"], "sample": sample, "raw": verdict.raw, "score": verdict.score, "kept": keep, "reason": reason})
         tried += n
     return [row for found in rows for row in found]
-
-
-def _words(job: Job, grader: Grader, chunk: Sequence[dict[str, Any]]) -> list[str]:
-    return [context.words(row["critique"], row["deliberation"], row.get("score"), grader.format, job["show"]) for row in chunk]
 
 
 if __name__ == "__main__":
