@@ -1,22 +1,24 @@
-"""How well a proxy agrees with the expert, and what a policy gained: each number with its 95% interval.
+"""How well a proxy agrees with the expert, and the mean reward: each number with its 95% interval.
 
 "The paper" is Ye & Benton (2026), online natural language feedback; r are the rewards of one prompt's rollouts and A = r - mean(r) their
 advantages. Scores are given flat, one per rollout, with the id of each rollout's prompt beside them; None, NaN and infinities are unscored.
 Where rollouts come from several steps or runs, make that part of the id: a group is one prompt at one step of one run.
+An interval is for what the number would be on average over other prompts with as many rollouts each. With few rollouts that differs from
+endlessly many: a correlation of n is smaller by about (1 - r^2) / 2n of itself, a mean product of advantages by 1 / n.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
 from grading import moments
-from grading.bootstrap import Array, Statistic, Table, hierarchical_bootstrap, positions
+from grading.bootstrap import Array, Statistic, Table, calibrated, hierarchical_bootstrap, positions
 
 Scores = Sequence[float | None] | Array
+Sample = tuple[Scores, Sequence[Hashable]]  # scores of rollouts and their prompt ids
 REPLICATES = 2000
 
 
@@ -41,7 +43,7 @@ def advantages(rewards: Scores, groups: Sequence[Hashable], *, scale: bool = Fal
 
     With `scale`, divided by the group's standard deviation (n - 1, as in GRPO); a group without variance has advantage 0.
     """
-    values = _numbers(rewards, groups)
+    values = numbers(rewards, groups)
     scored = np.isfinite(values)
     number, count = positions(groups)
     table = Table.arranged(number[scored], count, values[scored])
@@ -107,57 +109,20 @@ def predicted_gain(
     several = table.counts > 1
     note.append(share_of(int((~several).sum()), len(several), "prompts with fewer than 2 scored rollouts"))
     statistic = moments.mean_scaled_covariance if scale else moments.mean_covariance
-    # Drawing n rollouts of n anew shrinks a covariance to (n - 1) / n of what it was on average: undone, or the interval would lie too low.
-    return _estimate(statistic, [moments.centred(table.only(several))], total, note, replicates, seed, redrawn=partial(statistic, shrunk=True))
+    return _estimate(statistic, [moments.centred(table.only(several))], total, note, replicates, seed)
 
 
 def mean_reward(values: Scores, groups: Sequence[Hashable], *, replicates: int = REPLICATES, seed: int = 0) -> Estimate:
     """The mean over all scored rollouts."""
-    numbers = _numbers(values, groups)
-    scored = np.isfinite(numbers)
-    table = Table.of([group for group, there in zip(groups, scored, strict=True) if there], numbers[scored])
-    note = [share_of(int((~scored).sum()), len(numbers), "rollouts unscored")]
-    return _estimate(moments.mean, [table], len(numbers), note, replicates, seed)
+    found = numbers(values, groups)
+    scored = np.isfinite(found)
+    table = Table.of([group for group, there in zip(groups, scored, strict=True) if there], found[scored])
+    note = [share_of(int((~scored).sum()), len(found), "rollouts unscored")]
+    return _estimate(moments.mean, [table], len(found), note, replicates, seed)
 
 
-Sample = tuple[Scores, Sequence[Hashable]]
-
-
-def pgr(*, method: Sample, base: Sample, ceiling: Sample, replicates: int = REPLICATES, seed: int = 0) -> Estimate:
-    """Performance gap recovered (J - J_base) / (J_ceiling - J_base), J being the mean expert reward on the eval split (paper, section 1).
-
-    Each sample is (scores, prompt ids); prompts that are not scored in all three are left out. The bootstrap draws the prompts once for all three.
-    Not defined where the gap is not clearly positive, that is where its own 95% interval reaches down to 0.
-    """
-    tables, prompts = _shared(method, base, ceiling)
-    samples, total = sum(int(table.counts.sum()) for table in tables), sum(len(groups) for _, groups in (method, base, ceiling))
-    note = [share_of(prompts - len(tables[0].counts), prompts, "prompts not scored in all three")]
-    gap = _estimate(moments.gap, tables[1:], 0, [], replicates, seed)
-    if gap.value is not None and (gap.low is None or gap.low <= 0):
-        interval = "no interval" if gap.low is None else f"{gap.low:.3g} to {gap.high:.3g}"
-        reason = f"not defined: the ceiling is {gap.value:.3g} above the base ({interval}), not clearly positive"
-        return Estimate(None, samples=samples, left_out=total - samples, note=joined(reason, *note))
-    return _estimate(moments.recovered, tables, total, note, replicates, seed)
-
-
-def _shared(*samples: Sample) -> tuple[list[Table], int]:
-    """A table for each sample, of the prompts that are scored in all of them and in the same order; and how many prompts there are in any."""
-    rows = [list(zip(_numbers(scores, groups).tolist(), groups, strict=True)) for scores, groups in samples]
-    scored = [{group: None for value, group in sample if np.isfinite(value)} for sample in rows]
-    shared = {group: i for i, group in enumerate(g for g in scored[0] if all(g in groups for groups in scored))}
-    tables = []
-    for sample in rows:
-        kept = [(shared[group], value) for value, group in sample if group in shared and np.isfinite(value)]
-        number, values = (np.array(column) for column in zip(*kept, strict=True)) if kept else (np.empty(0, np.intp), np.empty(0))
-        tables.append(Table.arranged(number, len(shared), values))
-    return tables, len({group for sample in rows for _, group in sample})
-
-
-def _estimate(
-    statistic: Statistic, tables: list[Table], total: int, note: list[str], replicates: int, seed: int, redrawn: Statistic | None = None
-) -> Estimate:
-    """The statistic of `tables` with its interval; `total` rollouts were given. `redrawn` is its form for a replicate, where that differs; the
-    interval is then moved to have the value at the replicates' mean."""
+def _estimate(statistic: Statistic, tables: list[Table], total: int, note: list[str], replicates: int, seed: int) -> Estimate:
+    """The statistic of `tables` with its interval; `total` rollouts were given."""
     samples = sum(int(table.counts.sum()) for table in tables)
     left_out = total - samples
     prompts = len(tables[0].counts)
@@ -166,11 +131,8 @@ def _estimate(
     value = float(statistic(*(Table(table.columns[:, None], table.counts[None]) for table in tables))[0])
     if prompts < 2:
         return Estimate(value, samples=samples, left_out=left_out, note=joined(*note, "one prompt only: no interval"))
-    drawn = hierarchical_bootstrap(redrawn or statistic, tables, replicates=replicates, seed=seed)
-    drawn = drawn[np.isfinite(drawn)]
-    if redrawn is not None and len(drawn):
-        drawn = drawn + value - drawn.mean()
-    return Estimate(value, *percentiles(drawn), samples, left_out, joined(*note))
+    drawn, whole = (hierarchical_bootstrap(statistic, tables, replicates=replicates, seed=seed, rollouts=rollouts) for rollouts in (True, False))
+    return Estimate(value, *percentiles(calibrated(drawn, whole, prompts)), samples, left_out, joined(*note))
 
 
 def percentiles(drawn: Array) -> tuple[float | None, float | None]:
@@ -187,7 +149,8 @@ def as_array(scores: Scores) -> Array:
     return np.array([np.nan if score is None else score for score in scores], dtype=float)
 
 
-def _numbers(scores: Scores, groups: Sequence[Hashable]) -> Array:
+def numbers(scores: Scores, groups: Sequence[Hashable]) -> Array:
+    """`as_array`, once there are as many prompt ids as scores; ValueError where there are not."""
     values = as_array(scores)
     if len(values) != len(groups):
         raise ValueError(f"{len(values)} scores, but prompt ids for {len(groups)}")
@@ -196,7 +159,7 @@ def _numbers(scores: Scores, groups: Sequence[Hashable]) -> Array:
 
 def _scored_by_all(groups: Sequence[Hashable], *sides: Scores) -> tuple[Table, int, list[str]]:
     """The rollouts that all sides scored, by prompt; how many were given; and a note of how many are not scored."""
-    scores = np.stack([_numbers(side, groups) for side in sides])
+    scores = np.stack([numbers(side, groups) for side in sides])
     scored = np.isfinite(scores).all(0)
     number, count = positions(groups)
     return Table.arranged(number[scored], count, *scores[:, scored]), len(groups), [share_of(int((~scored).sum()), len(groups), "rollouts unscored")]

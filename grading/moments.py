@@ -77,35 +77,20 @@ def pooled_correlation(table: Table) -> Array:
     return result
 
 
-def mean_covariance(table: Table, shrunk: bool = False) -> Array:
-    covariance = moments(table)[2]
-    if shrunk:
-        covariance = covariance * table.counts / (table.counts - 1)
-    result: Array = covariance.mean(-1)
+def mean_covariance(table: Table) -> Array:
+    result: Array = moments(table)[2].mean(-1)
     return result
 
 
-def mean_scaled_covariance(table: Table, shrunk: bool = False) -> Array:
+def mean_scaled_covariance(table: Table) -> Array:
     _, variance, covariance = moments(table)
     # As in `advantages`: the standard deviation with n - 1.
-    bessel = table.counts / (table.counts - 1)
-    deviation = np.sqrt(np.abs(variance) * bessel)
+    deviation = np.sqrt(np.abs(variance) * table.counts / (table.counts - 1))
     varies = deviation > 1e-6 * np.abs(table.columns[1]).max(axis=(-2, -1), initial=0.0)[..., None]
-    scaled = np.divide(covariance, deviation, where=varies, out=np.zeros_like(covariance))
-    result: Array = (scaled * np.sqrt(bessel) if shrunk else scaled).mean(-1)
+    result: Array = np.divide(covariance, deviation, where=varies, out=np.zeros_like(covariance)).mean(-1)
     return result
 
 
 def mean(table: Table) -> Array:
     result: Array = table.columns[0].sum((-2, -1)) / table.counts.sum(-1)
     return result
-
-
-def gap(base: Table, ceiling: Table) -> Array:
-    return mean(ceiling) - mean(base)
-
-
-def recovered(method: Table, base: Table, ceiling: Table) -> Array:
-    difference = gap(base, ceiling)
-    # The few replicates whose gap is not positive have no PGR either.
-    return np.divide(mean(method) - mean(base), difference, where=difference > 0, out=np.full_like(difference, np.nan))

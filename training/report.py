@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from itertools import pairwise
 from typing import Any
 
-from grading import alignment
-from grading.alignment import Estimate
+from grading import recovery
+from grading.alignment import Estimate, Sample
 from training import budget, measures
 from training.history import History, Seen, eval_batches
 from training.models import Experiment
@@ -114,7 +113,7 @@ def recovered(experiment: Experiment) -> Estimate:
         return Estimate(None, note="there has not been a second look at the policy yet")
     looks = [measures.look_at(batch) for batch in (asked[-1], asked[0], above[-1])]
     method, base, top = [(look.expert, look.prompts) for look in looks]
-    return alignment.pgr(method=method, base=base, ceiling=top)
+    return recovery.pgr(method=method, base=base, ceiling=top)
 
 
 def _best(looks: Sequence[Seen]) -> Report | None:
@@ -131,39 +130,32 @@ def _pgr(history: History, ceiling: History | None) -> Report | None:
     """Against the last look of the ceiling; the base is the experiment's own first look."""
     if ceiling is None or len(history.judged) < 2 or len(ceiling.judged) < 2:
         return None
-    sample = [(look.before.expert, look.before.prompts) for look in (history.judged[-1], history.judged[0], ceiling.judged[-1])]
-    estimate = alignment.pgr(method=sample[0], base=sample[1], ceiling=sample[2])
+    estimate = recovery.pgr(method=_sample(history.judged[-1]), base=_sample(history.judged[0]), ceiling=_sample(ceiling.judged[-1]))
     return {**asdict(estimate), "ceiling": ceiling.experiment.name}
 
 
 def _efficiency(history: History, ceiling: History | None, training: int) -> Report | None:
     """How many times fewer expert samples than the ceiling: in all, and up to where the ceiling first had the same reward."""
-    if ceiling is None or not training or not history.judged or not ceiling.judged:
+    if ceiling is None or not training or not history.judged:
         return None
-    used = [(measures.expert_reward(look.before).value, look.samples) for look in ceiling.judged]
-    reward = measures.expert_reward(history.judged[-1].before).value
-    matched = matching_samples([(value, samples) for value, samples in used if value is not None], reward)
-    total = ceiling.judged[-1].samples
+    looks = [(look.samples, _sample(look)) for look in ceiling.judged if any(score is not None for score in look.before.expert)]
+    if not looks:
+        return None
+    result = recovery.efficiency([training], [_sample(history.judged[-1])], [looks])
+    matched = result.matched.value
     return {
         "ceiling": ceiling.experiment.name,
-        "ceiling_samples": total,
-        "ratio": total / training,
-        "matched_samples": matched,
-        "matched_ratio": None if matched is None else matched / training,
-        "note": "the ceiling never got as high: more than `ratio`" if matched is None else "",
+        "ceiling_samples": looks[-1][0],
+        "ratio": result.ratio.value,
+        "matched_samples": None if matched is None else matched * training,
+        "matched_ratio": matched,
+        "matched": _json(result.matched),
+        "note": result.note,
     }
 
 
-def matching_samples(used: Sequence[tuple[float, int]], reward: float | None) -> float | None:
-    """Samples after which a run first reached `reward`, by straight lines between its looks (reward, samples so far). None: never."""
-    if reward is None or not used:
-        return None
-    if used[0][0] >= reward:
-        return float(used[0][1])
-    for (low, before), (high, after) in pairwise(used):
-        if high >= reward:
-            return before + (after - before) * (reward - low) / (high - low)
-    return None
+def _sample(look: Seen) -> Sample:
+    return look.before.expert, look.before.prompts
 
 
 def _realignment(look: Seen) -> Report:

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grading.alignment import mean_reward, pgr
+from grading.alignment import mean_reward
+from grading.recovery import pgr
 from tests.grading.data import flat, numbers, score
 
 ARMS = {"base": 40.0, "ceiling": 80.0, "method": 70.0}
@@ -49,7 +50,7 @@ def test_only_prompts_scored_in_all_three_count():
     # a and b: (60 - 40) / (80 - 40)
     assert result.value == 0.5
     assert (result.samples, result.left_out) == (7, 4)
-    assert result.note == "3 of 5 prompts not scored in all three"
+    assert result.note == "3 of 5 prompts not scored in every look"
 
 
 @pytest.mark.parametrize("ceiling", [40.0, 41.0, 20.0])
@@ -62,7 +63,7 @@ def test_it_is_not_defined_where_the_gap_is_not_clearly_positive(ceiling):
 
 def test_nor_without_common_prompts_or_with_one():
     alone = ([1.0, 2.0], ["a", "a"])
-    assert pgr(base=alone, ceiling=([90.0], ["b"]), method=alone).note == "nothing to measure; 2 of 2 prompts not scored in all three"
+    assert pgr(base=alone, ceiling=([90.0], ["b"]), method=alone).note == "nothing to measure; 2 of 2 prompts not scored in every look"
     assert "no interval" in pgr(base=alone, ceiling=([90.0], ["a"]), method=alone).note
 
 

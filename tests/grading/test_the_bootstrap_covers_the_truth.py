@@ -7,8 +7,9 @@ import time
 import numpy as np
 import pytest
 
-from grading.alignment import alignment, mean_reward, pgr, predicted_gain, raw_correlation
+from grading.alignment import alignment, mean_reward, predicted_gain, raw_correlation
 from grading.bootstrap import Table, hierarchical_bootstrap
+from grading.recovery import pgr
 from tests.grading.data import numbers, simulate
 
 

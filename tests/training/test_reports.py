@@ -11,24 +11,8 @@ from annotation import actions as queue
 from annotation.models import Feedback, Rollout
 from training import actions, dispatch
 from training.models import Experiment, Stage, StepMetric
-from training.report import loop_closed, matching_samples, recovered, report
+from training.report import loop_closed, recovered, report
 from training.tables import tables
-
-
-@pytest.mark.parametrize(
-    ("reward", "samples"),
-    [
-        (40.0, 0.0),  # the base already
-        (50.0, 100.0),  # half way from 40 (0) to 60 (200)
-        (60.0, 200.0),
-        (70.0, 400.0),  # 60 (200) -> 50 (300) -> 90 (500): half way up from 50 to 90
-        (95.0, None),  # never
-        (None, None),
-    ],
-)
-def test_the_samples_at_matched_reward_lie_on_straight_lines_between_the_looks(reward, samples) -> None:
-    used = [(40.0, 0), (60.0, 200), (50.0, 300), (90.0, 500)]
-    assert matching_samples(used, reward) == samples
 
 
 @pytest.fixture
@@ -141,7 +125,7 @@ def test_the_numbers_are_those_of_the_rows(results) -> None:
     assert full["efficiency"]["ratio"] == 20 / 4
     # the ceiling was at 60 after 10 and at 80 after 20: at 70 after 15
     assert full["efficiency"]["matched_samples"] == 15
-    assert full["efficiency"]["matched_ratio"] == 15 / 4
+    assert full["efficiency"]["matched_ratio"] == full["efficiency"]["matched"]["value"] == 15 / 4
     (realignment,) = full["realignments"]
     assert realignment["before"]["value"] == pytest.approx(-1)
     assert realignment["after"]["value"] == pytest.approx(1)
