@@ -13,14 +13,21 @@ from math import inf, isfinite
 from random import Random
 from typing import TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 T = TypeVar("T", bound=Hashable)
+Array = NDArray[np.float64]
 
 DIGITS = 9  # measures that agree so far differ only by rounding: a tie
+ROUNDING = 1e-9  # of the deviation: a mean that is no greater is 0
+_ROWS = 10_000  # rollouts looked at in one go: memory is theirs and not all rollouts'
 
 
 def at_random(ids: Iterable[T], n: int, rng: Random) -> list[T]:
     """`n` of `ids`, each equally likely; all of them, shuffled, where there are not more. Raises ValueError where n < 0."""
-    return _best(dict.fromkeys(ids, 0.0), n, rng)
+    different = list(dict.fromkeys(ids))
+    return most(different, np.zeros(len(different)), n, rng)
 
 
 def max_variance(grades: Mapping[T, Sequence[float | None]], n: int, rng: Random) -> list[T]:
@@ -28,7 +35,7 @@ def max_variance(grades: Mapping[T, Sequence[float | None]], n: int, rng: Random
 
     Ids with fewer than two scored grades come last: nothing is known of the proxy's doubt about them.
     """
-    return _best({key: relative_spread(values) for key, values in grades.items()}, n, rng)
+    return most(list(grades), relative_spreads(list(grades.values())), n, rng)
 
 
 def max_disagreement(expert: Mapping[T, float | None], proxy: Mapping[T, float | None], groups: Mapping[T, Hashable], n: int, rng: Random) -> list[T]:
@@ -37,7 +44,7 @@ def max_disagreement(expert: Mapping[T, float | None], proxy: Mapping[T, float |
     Ids without a score from either side come last.
     """
     known = disagreements(expert, proxy, groups)
-    return _best({key: known.get(key, -inf) for key in expert}, n, rng)
+    return most(list(expert), np.array([known.get(key, -inf) for key in expert]), n, rng)
 
 
 def relative_spread(grades: Sequence[float | None]) -> float:
@@ -47,14 +54,38 @@ def relative_spread(grades: Sequence[float | None]) -> float:
     those with more. All equal is 0, whatever the mean. A mean of 0 with spread is infinite; a negative mean counts by its size.
     Fewer than two scored grades: minus infinity, below every known spread.
     """
-    scored = [grade for grade in grades if grade is not None and isfinite(grade)]
-    if len(scored) < 2:
-        return -inf
-    spread = statistics.stdev(scored)
-    if spread == 0:
-        return 0.0
-    mean = abs(statistics.fmean(scored))
-    return spread / mean if mean else inf
+    return float(relative_spreads([grades])[0])
+
+
+def relative_spreads(grades: Sequence[Sequence[float | None]] | Array) -> Array:
+    """`relative_spread` of each row of grades: lists of any lengths, or an array (rollouts, grades) with NaN for what is unscored."""
+    chunks = [_spreads(_table(grades[start : start + _ROWS])) for start in range(0, len(grades), _ROWS)]
+    return np.concatenate(chunks) if chunks else np.empty(0)
+
+
+def spread_by_mean(count: Array, mean: Array, deviation: Array) -> Array:
+    """`relative_spread` of rollouts by the number of their scored grades, the mean and the sample standard deviation of these."""
+    size = np.abs(mean)
+    spread = np.divide(deviation, size, where=size > ROUNDING * deviation, out=np.full(len(size), inf))
+    return np.where(count < 2, -inf, np.where(deviation > 0, spread, 0.0))
+
+
+def _table(grades: Sequence[Sequence[float | None]] | Array) -> Array:
+    if isinstance(grades, np.ndarray):
+        return grades
+    longest = max(map(len, grades))
+    return np.array([[*row, *[None] * (longest - len(row))] for row in grades], dtype=float)
+
+
+def _spreads(table: Array) -> Array:
+    scored = np.isfinite(table)
+    count = scored.sum(1)
+    # From the least of each row, so that grades that are all the same have no deviation at all.
+    least = np.where(count > 0, np.min(table, axis=1, initial=inf, where=scored), 0.0)
+    above = np.where(scored, table - least[:, None], 0.0)
+    mean = above.sum(1) / np.maximum(count, 1)
+    squares = (np.where(scored, above - mean[:, None], 0.0) ** 2).sum(1)
+    return spread_by_mean(count, least + mean, np.sqrt(squares / np.maximum(count - 1, 1)))
 
 
 def disagreements(expert: Mapping[T, float | None], proxy: Mapping[T, float | None], groups: Mapping[T, Hashable]) -> dict[T, float]:
@@ -75,9 +106,11 @@ def disagreements(expert: Mapping[T, float | None], proxy: Mapping[T, float | No
     return found
 
 
-def _best(worth: Mapping[T, float], n: int, rng: Random) -> list[T]:
+def most(ids: Sequence[T], worth: Array, n: int, rng: Random) -> list[T]:
+    """The `n` of the different `ids` with the greatest `worth`, one number each. Raises ValueError where n < 0."""
     if n < 0:
-        raise ValueError(f"cannot choose {n} of {len(worth)}")
-    shuffled = list(worth)
+        raise ValueError(f"cannot choose {n} of {len(ids)}")
+    shuffled = list(range(len(ids)))
     rng.shuffle(shuffled)
-    return sorted(shuffled, key=lambda key: round(worth[key], DIGITS) if isfinite(worth[key]) else worth[key], reverse=True)[:n]
+    order = np.argsort(-np.round(worth, DIGITS)[shuffled], kind="stable")[:n]
+    return [ids[shuffled[i]] for i in order]

@@ -8,7 +8,7 @@ one base seed differ by their rollouts only, and are not drawn. Of n runs n - 1 
 drawing n would show (n - 1) / n of their variance (Rao & Wu 1988, J. Am. Stat. Assoc. 83). How far the means of runs lie apart is due to their
 seeds and to their rollouts; the latter is in the spread of the prompts as well, so it is taken out (the components of variance of a two-way table),
 and few runs get the quantile of Student's t. In simulations with 2 to 5 runs, whose seeds matter from not at all to much more than their rollouts,
-95% intervals then hold the truth in 95 to 98% of cases; with plain draws of n runs in 69 to 99%.
+95% intervals then hold the truth in 94 to 99% of cases; with plain draws of n runs in 69 to 99%.
 """
 
 from __future__ import annotations

@@ -29,6 +29,17 @@ def simulate(rng, prompts=40, rollouts=8, rho=0.7, topic=5.0):
     return expert.ravel(), proxy.ravel(), np.repeat(np.arange(prompts), rollouts)
 
 
+ARMS = {"base": 40.0, "ceiling": 80.0, "method": 70.0}
+
+
+def arms(prompts=60, rollouts=8, seed=0, noise=10.0, level=None, **means):
+    """Samples of method, base and ceiling (scores, prompt ids), whose prompts differ in level and by the same in all three; `level` is the seed of that."""
+    rng = np.random.default_rng(seed)
+    levels = (rng if level is None else np.random.default_rng(level)).normal(0, 15, (prompts, 1))
+    ids = np.repeat(np.arange(prompts), rollouts).tolist()
+    return {name: ((mean + levels + rng.normal(0, noise, (prompts, rollouts))).ravel(), ids) for name, mean in (ARMS | means).items()}
+
+
 # Rounded, so that ties and groups without variance are common.
 score = st.floats(-100, 100).map(lambda x: round(x, 1))
 row = st.tuples(score | st.none(), score | st.none(), st.integers(0, 5))

@@ -9,18 +9,7 @@ from hypothesis import strategies as st
 
 from grading.alignment import mean_reward
 from grading.recovery import pgr
-from tests.grading.data import flat, numbers, score
-
-ARMS = {"base": 40.0, "ceiling": 80.0, "method": 70.0}
-
-
-def arms(prompts=60, rollouts=8, seed=0, noise=10.0, **means):
-    """Samples whose prompts differ in level, and by the same in all three."""
-    rng = np.random.default_rng(seed)
-    level = rng.normal(0, 15, (prompts, 1))
-    ids = np.repeat(np.arange(prompts), rollouts).tolist()
-    return {name: ((mean + level + rng.normal(0, noise, (prompts, rollouts))).ravel(), ids) for name, mean in (ARMS | means).items()}
-
+from tests.grading.data import arms, flat, numbers, score
 
 def test_it_is_the_share_of_the_gap_that_was_recovered():
     prompts = range(4)
