@@ -55,9 +55,7 @@ def positions(groups: Sequence[Hashable]) -> tuple[NDArray[np.intp], int]:
     return np.array(numbers, dtype=np.intp), len(known)
 
 
-def hierarchical_bootstrap(
-    statistic: Statistic, tables: Sequence[Table], *, replicates: int = 2000, seed: int = 0, rollouts: bool = True
-) -> Array:
+def hierarchical_bootstrap(statistic: Statistic, tables: Sequence[Table], *, replicates: int = 2000, seed: int = 0, rollouts: bool = True) -> Array:
     """`statistic(*tables)` on `replicates` redrawn versions of `tables`, which hold the same prompts in the same order.
 
     Prompts are drawn once for all tables, since they were asked the same ones; rollouts in each by itself, or, without `rollouts`, as they are.

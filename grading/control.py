@@ -40,9 +40,7 @@ class Controlled:
         return None if self.needed is None else self.needed - self.alone.samples
 
 
-def controlled_reward(
-    expert: Scores, proxy: Scores, groups: Sequence[Hashable], *, replicates: int = REPLICATES, seed: int = 0
-) -> Controlled:
+def controlled_reward(expert: Scores, proxy: Scores, groups: Sequence[Hashable], *, replicates: int = REPLICATES, seed: int = 0) -> Controlled:
     """The expert's mean reward over all rollouts that the proxy scored, from the verdicts on some of them; groups are the prompts.
 
     `expert` is None for rollouts that the expert was not asked about. Rollouts without a score of the proxy are left out of both.
@@ -71,7 +69,8 @@ def controlled_reward(
         hierarchical_bootstrap(_means, [table], replicates=replicates, seed=seed, rollouts=rollouts).T + middle for rollouts in (True, False)
     )
     estimates = [
-        Estimate(float(v), *percentiles(one), n, left_out, joined(*notes)) for v, one in zip((value, alone), calibrated(drawn, whole, count), strict=True)
+        Estimate(float(v), *percentiles(one), n, left_out, joined(*notes))
+        for v, one in zip((value, alone), calibrated(drawn, whole, count), strict=True)
     ]
     errors = np.nanstd(whole, axis=1) * np.sqrt(count / (count - 1))
     return Controlled(*estimates, *map(float, errors))

@@ -70,9 +70,7 @@ def pgr_over_runs(
     return shared.estimate(float(_recovered(value)), shared.interval(_recovered(drawn), _recovered(whole)), note)
 
 
-def reward_over_runs(
-    samples: Sequence[Sample], *, strata: Sequence[Hashable] | None = None, replicates: int = REPLICATES, seed: int = 0
-) -> Estimate:
+def reward_over_runs(samples: Sequence[Sample], *, strata: Sequence[Hashable] | None = None, replicates: int = REPLICATES, seed: int = 0) -> Estimate:
     """The mean over runs of each run's mean reward, in score points; `strata` names each run's base seed. ValueError as in `pgr_over_runs`."""
     shared, arm = _Shared.of(samples), _Arm.of(len(samples), strata)
     if not shared.prompts:

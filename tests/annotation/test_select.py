@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
+from django.db import transaction
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from annotation import actions
 from annotation.errors import InvalidSelection, NothingToDo
 from annotation.models import AuditEntry, Batch, ProxyGrade, Rollout
-from annotation.select import choose, choose_feedback
+from annotation.select import choose, choose_feedback, proxy_spreads
+from annotation.selection import max_variance, relative_spread
 from tests.annotation.makers import claim_one, make_batch, make_domain, make_program, make_rollouts, submit
 
 PROXY = "p" * 64
@@ -123,3 +129,17 @@ def test_a_cancelled_item_can_be_asked_again(domain, panel, alice):
     actions.close_batch(batch)
     item = actions.reopen(batch.items.first(), actor=alice, reason="Needed after all.")
     assert claim_one(alice).item == item
+
+
+GRADES = st.lists(st.none() | st.just(float("nan")) | st.floats(-1e6, 1e6).map(lambda x: round(x, 2)), max_size=6)
+
+
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(GRADES, min_size=1, max_size=6), st.integers(0, 3), st.integers(0, 100))
+def test_spreads_added_up_by_the_server_are_those_of_the_grades(domain, grades, n, seed):
+    with transaction.atomic():
+        pool = make_rollouts(domain, len(grades))
+        grade(pool, grades)
+        assert proxy_spreads(pool, PROXY) == pytest.approx([relative_spread(row) for row in grades], abs=1e-9, rel=1e-6)
+        assert choose("max-variance", pool, n, seed, PROXY) == max_variance(dict(zip(pool, grades, strict=True)), n, Random(seed))
+        transaction.set_rollback(True)

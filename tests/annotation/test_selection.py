@@ -6,11 +6,13 @@ from itertools import pairwise
 from math import inf, nan, sqrt
 from random import Random
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import variation
 
-from annotation.selection import at_random, disagreements, max_disagreement, max_variance, relative_spread
+from annotation.selection import at_random, disagreements, max_disagreement, max_variance, relative_spread, relative_spreads
 
 SCORES = st.none() | st.floats(-1e6, 1e6)
 GRADES = st.dictionaries(st.integers(0, 50), st.lists(SCORES, max_size=10), max_size=20)
@@ -127,3 +129,18 @@ def test_disagreement_does_not_change_when_the_proxy_shifts_a_whole_group(rows, 
     assert before.keys() == after.keys() == {i for i, row in enumerate(rows) if None not in row[:2]}
     assert all(value == pytest.approx(after[key], abs=1e-6) and value >= 0 for key, value in before.items())
     assert len(max_disagreement(expert, proxy, groups, n, Random(0))) == min(n, len(rows))
+
+
+@settings(deadline=None)  # a busy machine is no failure
+@given(st.lists(st.lists(SCORES | st.just(nan) | st.just(inf), max_size=10), max_size=20))
+def test_many_rollouts_at_once_are_as_each_alone(grades):
+    padded = np.array([[nan if value is None else value for value in row] + [nan] * (10 - len(row)) for row in grades], dtype=float).reshape(-1, 10)
+    alone = [relative_spread(row) for row in grades]
+    assert list(relative_spreads(grades)) == alone
+    assert list(relative_spreads(padded)) == alone
+
+
+@settings(deadline=None)  # a busy machine is no failure
+@given(st.lists(st.floats(0.1, 1e6), min_size=2, max_size=10))
+def test_the_spread_is_scipy_s(grades):
+    assert relative_spread(grades) == pytest.approx(variation(grades, ddof=1), abs=1e-9)

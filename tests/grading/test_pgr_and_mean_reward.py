@@ -11,6 +11,7 @@ from grading.alignment import mean_reward
 from grading.recovery import pgr
 from tests.grading.data import arms, flat, numbers, score
 
+
 def test_it_is_the_share_of_the_gap_that_was_recovered():
     prompts = range(4)
     result = pgr(method=([70] * 4, prompts), base=([40] * 4, prompts), ceiling=([80] * 4, prompts))
