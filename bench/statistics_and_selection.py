@@ -2,9 +2,9 @@
 
     python bench/statistics_and_selection.py [--repeats 5] [--rollouts 1000000] [--without-database]
 
-Intervals: 10,000 replicates of the hierarchical bootstrap over 60 prompts x 16 rollouts. Selection: 10 proxy grades of each rollout, from an array and from
-rows of a PostgreSQL (with the settings of the embedded one) in a folder that goes away; each is a process of its own, whose memory is looked at before and
-after. Prints Markdown.
+Intervals: 10,000 replicates of the hierarchical bootstrap over 60 prompts x 16 rollouts. Selection: 10 proxy grades of each rollout, from an array
+and from rows of a PostgreSQL (with the settings of the embedded one) in a folder that goes away; each is a process of its own, whose memory is looked
+at before and after. Prints Markdown.
 """
 
 from __future__ import annotations
@@ -173,9 +173,8 @@ def main() -> None:
     print(f"\n| {REPLICATES:,} replicates over 60 prompts x 16 | seconds | processor seconds |\n|---|---|---|")
     for name, found in apart(env, "intervals", str(options.repeats)).items():
         print(f"| {name} | {spread(found['wall'])} | {spread(found['processor'])} |", flush=True)
-    print(
-        f"\n| {CHOSEN:,} of {options.rollouts:,} rollouts by {GRADES} grades | seconds | processor seconds here | MB before | after |\n|---|---|---|---|---|"
-    )
+    print(f"\n| {CHOSEN:,} of {options.rollouts:,} rollouts by {GRADES} grades | seconds | processor seconds here | MB before | after |")
+    print("|---|---|---|---|---|")
     kinds = {"from an array of grades": lambda: apart(env, "from-array", str(options.repeats), str(options.rollouts))}
     if not options.without_database:
         kinds["from rows in PostgreSQL"] = lambda: on_a_server(options.repeats, options.rollouts)

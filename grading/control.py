@@ -44,9 +44,10 @@ def controlled_reward(expert: Scores, proxy: Scores, groups: Sequence[Hashable],
     """The expert's mean reward over all rollouts that the proxy scored, from the verdicts on some of them; groups are the prompts.
 
     `expert` is None for rollouts that the expert was not asked about. Rollouts without a score of the proxy are left out of both.
-    Each verdict is corrected with the slope b of the other verdicts (leave one out) and towards the mean P of the rollouts that were not asked about. Given
-    the others, a rollout asked about at random is as likely any of those: so the correction is 0 on average, and the estimate without bias however few
-    verdicts there are and whatever the proxy. With one b for all, which would have a bias of the order 1 / n, it would be the formula above.
+    Each verdict is corrected with the slope b of the other verdicts (leave one out), by how far its P lies from the mean P of the rollouts that were
+    not asked about. Given the others, a rollout asked about at random might as well have been any of those: so the correction is 0 on average, and
+    the estimate without bias, however few verdicts there are and whatever the proxy. With one b for all it would be the formula above, and biased by
+    the order of 1 / n.
     Fewer than 3 verdicts, or a proxy that does not vary on them, have b = 0.
     """
     verdicts, scores = numbers(expert, groups), numbers(proxy, groups)
@@ -64,7 +65,8 @@ def controlled_reward(expert: Scores, proxy: Scores, groups: Sequence[Hashable],
     value, alone = _means(Table(table.columns[:, None], table.counts[None]))[0] + middle
     if count < 2:
         notes.append("one prompt only: no interval")
-        return Controlled(*(Estimate(float(v), samples=n, left_out=left_out, note=joined(*notes)) for v in (value, alone)))
+        single = [Estimate(float(v), samples=n, left_out=left_out, note=joined(*notes)) for v in (value, alone)]
+        return Controlled(single[0], single[1])
     drawn, whole = (
         hierarchical_bootstrap(_means, [table], replicates=replicates, seed=seed, rollouts=rollouts).T + middle for rollouts in (True, False)
     )
@@ -73,11 +75,11 @@ def controlled_reward(expert: Scores, proxy: Scores, groups: Sequence[Hashable],
         for v, one in zip((value, alone), calibrated(drawn, whole, count), strict=True)
     ]
     errors = np.nanstd(whole, axis=1) * np.sqrt(count / (count - 1))
-    return Controlled(*estimates, *map(float, errors))
+    return Controlled(estimates[0], estimates[1], float(errors[0]), float(errors[1]))
 
 
 def _means(table: Table) -> Array:
-    """(replicates, 2): the controlled mean and the plain one. Columns: the expert's score (0 where not asked), the proxy's, whether asked (0 or 1)."""
+    """(replicates, 2): the controlled mean and the plain one. Columns: the expert's score (0 where not asked), the proxy's, 1 where asked."""
     e, p, asked = table.columns.reshape(3, len(table.counts), -1)
     n, rest = asked.sum(-1), table.counts.sum(-1) - asked.sum(-1)
     on_asked = p * asked

@@ -3,12 +3,12 @@
 A run is a `Sample`: the expert's scores of its rollouts on the eval split and their prompt ids. All runs are asked the same prompts; those that are
 not scored in every run are left out. J is the mean over runs of the run's mean reward.
 
-Replicates draw runs, prompts (once for all runs) and rollouts. Runs are RL seeds, drawn within their strata, the base seeds; looks at the base policy of
-one base seed differ by their rollouts only, and are not drawn. Of n runs n - 1 are drawn:
-drawing n would show (n - 1) / n of their variance (Rao & Wu 1988, J. Am. Stat. Assoc. 83). How far the means of runs lie apart is due to their
-seeds and to their rollouts; the latter is in the spread of the prompts as well, so it is taken out (the components of variance of a two-way table),
-and few runs get the quantile of Student's t. In simulations with 2 to 5 runs, whose seeds matter from not at all to much more than their rollouts,
-95% intervals then hold the truth in 94 to 99% of cases; with plain draws of n runs in 69 to 99%.
+Replicates draw runs, prompts (once for all runs) and rollouts. Runs are RL seeds, drawn within their strata, the base seeds; looks at the base
+policy of one base seed differ by their rollouts only, and are not drawn. Of n runs n - 1 are drawn: drawing n would show (n - 1) / n of their
+variance (Rao & Wu 1988, J. Am. Stat. Assoc. 83). How far the means of runs lie apart is due to their seeds and to their rollouts; the latter is in
+the spread of the prompts as well, so it is taken out (the components of variance of a two-way table), and few runs get the quantile of Student's t.
+In simulations with 2 to 5 runs, whose seeds matter from not at all to much more than their rollouts, 95% intervals then hold the truth in 94 to 99%
+of cases; with plain draws of n runs in 69 to 99%.
 """
 
 from __future__ import annotations
@@ -92,9 +92,9 @@ def efficiency(
 
     `samples` are those that each run of the method used, `method` its last look. `curves` are the ceiling's runs: each its looks, as (samples
     so far, the look). The ceiling's curve is the mean of the runs' by straight lines between their looks, as far as all runs go. `ratio` is counted
-    and has no interval; that of `matched` comes from drawing looks and runs anew, and is open above (`high` None) where the ceiling did not have the
-    method's reward in more than 2.5% of the replicates. Raises ValueError where runs and strata do not match, the method used no samples, a curve has no
-    look or its looks are not in the order of their samples.
+    and has no interval; that of `matched` is from runs, prompts and rollouts drawn anew, and open above (`high` None) where the ceiling did not have
+    the method's reward in more than 2.5% of the replicates. Raises ValueError where runs and strata do not match, the method used no samples, a
+    curve has no look or its looks are not in the order of their samples.
     """
     if len(samples) != len(method) or sum(samples) <= 0:
         raise ValueError(f"{len(method)} runs of the method with {list(samples)} samples: each needs its number, and not all can be 0")
@@ -108,7 +108,7 @@ def efficiency(
     value, drawn, whole = (rewards[1:] - rewards[0] for rewards in _rewards(shared, arms, replicates, seed))
     matched = float(_reached(grid, value[:, None])[0]) / used
     reached = _reached(grid, shared.calibrated(drawn, whole)) / used
-    low, high = (float(np.quantile(reached, level, method=method)) for level, method in ((0.025, "lower"), (0.975, "higher")))
+    low, high = float(np.quantile(reached, 0.025, method="lower")), float(np.quantile(reached, 0.975, method="higher"))
     never = share_of(int(np.isinf(reached).sum()), len(reached), "replicates in which the ceiling never got as high") if shared.prompts > 1 else ""
     interval = (low if np.isfinite(low) else None, high if np.isfinite(high) else None)
     if not np.isfinite(matched):
@@ -195,8 +195,8 @@ class _Arm:
 
 
 def _rewards(shared: _Shared, arms: Sequence[_Arm], replicates: int, seed: int) -> tuple[Array, Array, Array]:
-    """The rewards at all points of the arms, which have the looks in their order: as they are (points), and in replicates of the hierarchical bootstrap
-    and of one with prompts drawn whole (points, replicates); NaN where there is one prompt only."""
+    """The rewards at all points of the arms, which have the looks in their order: as they are (points), and in replicates of the hierarchical
+    bootstrap and of one with prompts drawn whole (points, replicates); NaN where there is one prompt only."""
 
     def means(*tables: Table) -> Array:
         return np.stack([moments.mean(table) for table in tables], -1)
@@ -230,8 +230,8 @@ def _recovered(rewards: Array) -> Array:
 
 
 def _curve(samples: Sequence[Sequence[int]]) -> tuple[Array, Array]:
-    """The points of the mean curve of runs that looked after `samples`, and each run's value there in terms of all their looks. Of looks after as many
-    samples the last counts."""
+    """The points of the mean curve of runs that looked after `samples`, and each run's value there in terms of all their looks. Of looks after as
+    many samples the last counts."""
     if not samples or any(not looks or list(looks) != sorted(looks) for looks in samples):
         raise ValueError(f"a curve needs looks, in the order of their samples: {[list(looks) for looks in samples]}")
     start, end = max(looks[0] for looks in samples), min(looks[-1] for looks in samples)

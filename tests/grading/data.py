@@ -33,7 +33,7 @@ ARMS = {"base": 40.0, "ceiling": 80.0, "method": 70.0}
 
 
 def arms(prompts=60, rollouts=8, seed=0, noise=10.0, level=None, **means):
-    """Samples of method, base and ceiling (scores, prompt ids), whose prompts differ in level and by the same in all three; `level` is the seed of that."""
+    """Samples of method, base and ceiling (scores, prompt ids). Prompts differ in level, by the same in all three; `level` is the seed of that."""
     rng = np.random.default_rng(seed)
     levels = (rng if level is None else np.random.default_rng(level)).normal(0, 15, (prompts, 1))
     ids = np.repeat(np.arange(prompts), rollouts).tolist()
