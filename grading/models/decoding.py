@@ -6,7 +6,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.nn.functional import cross_entropy
 from transformers import DynamicCache
+
+LARGEST = 1 << 27  # logits at once: half a gigabyte in fp32
 
 
 @torch.inference_mode()
@@ -49,6 +52,26 @@ def decode(model: Any, prompts: list[list[int]], limits: list[int], stops: list[
     return [written[row, :length].tolist() for row, length in enumerate(lengths.tolist())]
 
 
+@torch.inference_mode()
+def log_probabilities(model: Any, prompts: list[list[int]], written: list[list[int]]) -> list[float]:
+    """The log-probability of all that was `written` after each of `prompts`, at temperature 1 and in nats: a sum over its tokens, at most 0."""
+    sums = [0.0] * len(prompts)
+    rows = sorted((row for row, tokens in enumerate(written) if tokens), key=lambda row: -len(prompts[row]) - len(written[row]))
+    longest = max(map(len, written), default=0)
+    count = max(1, LARGEST // max(1, longest * model.config.get_text_config().vocab_size))
+    for start in range(0, len(rows), count):
+        batch = rows[start : start + count]
+        keep = max(len(written[row]) for row in batch)
+        tokens, mask, positions = _padded([prompts[row] + written[row] for row in batch], model.device)
+        logits = model(input_ids=tokens, attention_mask=mask, position_ids=positions, use_cache=False, logits_to_keep=keep + 1).logits[
+            :, -keep - 1 : -1
+        ]
+        losses = cross_entropy(logits.float().flatten(0, 1), tokens[:, -keep:].flatten(), reduction="none").view(len(batch), keep)
+        for row, loss in zip(batch, losses.double(), strict=True):
+            sums[row] = -float(loss[-len(written[row]) :].sum())
+    return sums
+
+
 def _read(model: Any, prompts: list[list[int]]) -> tuple[torch.Tensor, DynamicCache, torch.Tensor]:
     """The logits after each prompt, with the cache and attention mask to go on from; equal prompts next to each other are read once."""
     unique, which = [prompts[0]], [0]
@@ -56,20 +79,28 @@ def _read(model: Any, prompts: list[list[int]]) -> tuple[torch.Tensor, DynamicCa
         if prompt != unique[-1]:
             unique.append(prompt)
         which.append(len(unique) - 1)
-    width = max(map(len, unique))
-    tokens = torch.zeros(len(unique), width, dtype=torch.long)
-    mask = torch.zeros_like(tokens)
-    for row, prompt in enumerate(unique):
-        tokens[row, width - len(prompt) :] = torch.tensor(prompt)
-        mask[row, width - len(prompt) :] = 1
-    tokens, mask, rows = tokens.to(model.device), mask.to(model.device), torch.tensor(which, device=model.device)
-    # Padded on the left with explicit positions: every prompt ends where the answers begin, and its first token is at position 0.
-    positions = (mask.cumsum(1) - 1).clamp(min=0)
+    tokens, mask, positions = _padded(unique, model.device)
+    rows = torch.tensor(which, device=model.device)
     cache = DynamicCache(config=model.config)
     output = model(input_ids=tokens, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True, logits_to_keep=1)
     if len(unique) < len(prompts):
         cache.batch_select_indices(rows)
     return output.logits[:, -1][rows], cache, mask[rows]
+
+
+def _padded(sequences: list[list[int]], device: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Tokens, attention mask and positions, each of shape (sequences, longest).
+
+    Padded on the left with explicit positions: all sequences end in the same column, and the first token of each is at position 0.
+    """
+    width = max(map(len, sequences))
+    tokens = torch.zeros(len(sequences), width, dtype=torch.long)
+    mask = torch.zeros_like(tokens)
+    for row, sequence in enumerate(sequences):
+        tokens[row, width - len(sequence) :] = torch.tensor(sequence)
+        mask[row, width - len(sequence) :] = 1
+    tokens, mask = tokens.to(device), mask.to(device)
+    return tokens, mask, (mask.cumsum(1) - 1).clamp(min=0)
 
 
 def _choose(logits: torch.Tensor, temperature: float, chance: torch.Tensor) -> torch.Tensor:

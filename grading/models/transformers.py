@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ class TransformersModel:
     """The causal language model in the folder `path`, which also holds its tokenizer with a chat template.
 
     `batch_size` is in sequences. `device` is a torch device (default: CUDA if there is one) and `dtype` a torch type by name (default: the
-    checkpoint's). The weights are read at the first request. Raises `ConfigurationError` that says what to change: a folder that is no
+    checkpoint's). With `keep_tokens` completions have the ids of their tokens. The weights are read at the first request. Raises `ConfigurationError` that says what to change: a folder that is no
     checkpoint at once, the rest at the first request.
 
     A request's completions depend on the request, its position and the seed alone, not on `batch_size` or on the company it is in (up to
@@ -39,13 +40,15 @@ class TransformersModel:
 
     capabilities = frozenset({N, SEED, TEMPERATURE, PREFILL})
 
-    def __init__(self, path: str | Path, batch_size: int = 256, device: str | None = None, dtype: str | None = None) -> None:
-        if not (Path(path) / "config.json").is_file():
-            raise ConfigurationError(f"no model in {path}: give a folder written by save_pretrained (config.json, weights, tokenizer)")
-        if batch_size < 1:
-            raise ConfigurationError(f"batch_size must be 1 or more, not {batch_size}")
-        self.path, self.batch_size, self.device, self.dtype = str(path), batch_size, device, dtype
-        self._loaded: Loaded | None = None
+    def __init__(
+        self, path: str | Path, batch_size: int = 256, device: str | None = None, dtype: str | None = None, keep_tokens: bool = False
+    ) -> None:
+        check_model(path, batch_size)
+        self.path, self.batch_size, self.device, self.dtype, self.keep_tokens = str(path), batch_size, device, dtype, keep_tokens
+
+    @cached_property
+    def loaded(self) -> Loaded:
+        return load(self.path, self.device, self.dtype)
 
     async def generate(self, requests: Sequence[Sequence[Message]], sampling: Sampling, *, seed: int) -> list[list[Completion]]:
         """See `LanguageModel.generate`. A request too long for the model is answered by an empty, unfinished completion.
@@ -54,16 +57,14 @@ class TransformersModel:
         only compete with torch's own for the same cores.
         """
         check(self, requests, sampling)
-        if self._loaded is None:
-            self._loaded = load(self.path, self.device, self.dtype)
-        prompts = encode(self._loaded, requests)
+        prompts = encode(self.loaded, requests)
         rows = [(i, k) for i in range(len(prompts)) for k in range(sampling.n)]
         answers: dict[tuple[int, int], Completion] = {}
         # By length, so that little is spent on padding; longest first, so that a batch that does not fit fails at once.
         rows.sort(key=lambda row: -len(prompts[row[0]]))
         for start in range(0, len(rows), self.batch_size):
             batch = rows[start : start + self.batch_size]
-            answers.update(zip(batch, self._answer(self._loaded, prompts, batch, sampling, seed), strict=True))
+            answers.update(zip(batch, self._answer(self.loaded, prompts, batch, sampling, seed), strict=True))
         return [[answers[i, k] for k in range(sampling.n)] for i in range(len(prompts))]
 
     def _answer(self, loaded: Loaded, prompts: list[list[int]], batch: list[tuple[int, int]], sampling: Sampling, seed: int) -> Iterator[Completion]:
@@ -76,11 +77,20 @@ class TransformersModel:
         texts = loaded.tokenizer.batch_decode(written, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         for (i, _), tokens, text, finished in zip(batch, written, texts, ended, strict=True):
             usage = Usage(len(prompts[i]), len(tokens))
-            yield Completion(text, finished=finished, usage=usage, stop="end" if finished else "length")
+            kept = tuple(tokens) if self.keep_tokens else ()
+            yield Completion(text, finished=finished, usage=usage, stop="end" if finished else "length", tokens=kept)
 
 
-def load(path: str, device: str | None, dtype: str | None) -> Loaded:
-    """Read model and tokenizer from `path`. Raises `ConfigurationError`."""
+def check_model(path: str | Path, batch_size: int) -> None:
+    """Raises `ConfigurationError` where there is no model in `path`, or no batch."""
+    if not (Path(path) / "config.json").is_file():
+        raise ConfigurationError(f"no model in {path}: give a folder written by save_pretrained (config.json, weights, tokenizer)")
+    if batch_size < 1:
+        raise ConfigurationError(f"batch_size must be 1 or more, not {batch_size}")
+
+
+def load(path: str, device: str | None, dtype: str | None, read: Callable[..., Any] | None = None) -> Loaded:
+    """Read model and tokenizer from `path`; `read` takes the place of `from_pretrained` of causal language models. Raises `ConfigurationError`."""
     try:
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -90,13 +100,14 @@ def load(path: str, device: str | None, dtype: str | None) -> Loaded:
         raise ConfigurationError(f"dtype must name a torch type such as float32 or bfloat16, not {dtype!r}")
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
-        model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=dtype or "auto", local_files_only=True)
+        model: Any = (read or AutoModelForCausalLM.from_pretrained)(path, dtype=dtype or "auto", local_files_only=True)
         model = model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
     except Exception as exc:  # the libraries raise all kinds for a damaged folder or a device that is not there
         raise ConfigurationError(f"cannot load the model in {path}: {exc}") from exc
     if not tokenizer.chat_template:
         raise ConfigurationError(f"the tokenizer in {path} has no chat template: add chat_template.jinja")
-    stops = _stops(model.generation_config.eos_token_id) | _stops(tokenizer.eos_token_id)
+    writes = getattr(model, "generation_config", None)  # a model with a scalar head has none
+    stops = _stops(getattr(writes, "eos_token_id", None)) | _stops(tokenizer.eos_token_id)
     if not stops:
         raise ConfigurationError(f"the tokenizer in {path} has no eos_token: set one, or no completion ever ends")
     positions = getattr(model.config, "max_position_embeddings", None) or 2**31

@@ -108,15 +108,20 @@ def write_job(parent: Path, model: Path, name: str, kind: str, /, **changes: Any
     (folder / "job.json").write_text(json.dumps(data))
     if kind == "distil":
         trace = "<critique>The key is {}.</critique><deliberation></deliberation><score>{}</score>"
-        write_rows(folder, [{"prompt": f"Judge this: the old tree {i}", "completion": trace.format("good " * (i % 4), i)} for i in range(10)])
+        rows = [{"prompt": f"Judge this: the old tree {i}", "completion": trace.format("good " * (i % 4), i)} for i in range(10)]
+        write_rows(folder / "examples.jsonl", rows)
+    if kind == "scalar":
+        write_rows(
+            folder / "examples.jsonl", [{"prompt": f"Judge this: the old tree {'good ' * (i % 4)}", "score": 30.0 * (i % 4)} for i in range(10)]
+        )
     if kind == "rewrite":
         said = {"instructions": "Write.", "deliberation": "Half.", "score": 50}
-        write_rows(folder, [{"id": i, "content": f"tree {i}", "critique": f"word{i}", **said} for i in range(10)])
+        write_rows(folder / "examples.jsonl", [{"id": i, "content": f"tree {i}", "critique": f"word{i}", **said} for i in range(10)])
     return folder
 
 
-def write_rows(folder: Path, rows: list[dict[str, Any]]) -> None:
-    (folder / "examples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
 def rewriter(**options: Any) -> dict[str, Any]:
@@ -153,6 +158,12 @@ def _defaults(kind: str, model: str) -> Any:
             "plan": PLAN,
         },
         "distil": {"model": model, "sft": {"epochs": 2, "learning_rate": 1e-2, "batch": 4}, "examples": "examples.jsonl"},
+        "scalar": {
+            "model": model,
+            "sft": {"epochs": 2, "learning_rate": 1e-2, "batch": 4},
+            "examples": "examples.jsonl",
+            "score_range": [0, 100],
+        },
         "sample": {
             "model": model,
             "checkpoint": "ab" * 32,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 from collections.abc import Sequence
@@ -100,3 +101,27 @@ def forgetful(messages: Sequence[Message], seed: int) -> str:
 def away(messages: Sequence[Message], seed: int) -> str:
     """A reflection model that cannot be reached."""
     raise GraderError("it could not be reached", retry=Retry.after(10))
+
+
+class LikelihoodJudge:
+    """Scores a text by how likely each of its tokens is to the model in a folder, 0 to 100.
+
+    `looks` names a file that grows by a byte at each call, by every judge that has it; when it is `kill` long, its process is killed.
+    """
+
+    def __init__(self, model: dict[str, str], looks: str = "", kill: int = 0) -> None:
+        self.path, self.looks, self.kill = model["path"], looks, kill
+
+    async def grade(self, cases: Sequence[Case], *, seed: int = 0) -> list[Verdict]:
+        from grading.models.decoding import log_probabilities
+        from grading.models.transformers import TransformersModel
+
+        if self.looks:
+            with Path(self.looks).open("ab") as file:
+                file.write(b".")
+            if Path(self.looks).stat().st_size == self.kill:
+                os.kill(os.getpid(), signal.SIGKILL)
+        loaded = TransformersModel(self.path).loaded
+        read, written = (loaded.tokenizer(texts)["input_ids"] for texts in ([case.instructions for case in cases], [case.content for case in cases]))
+        sums = log_probabilities(loaded.model, read, written)
+        return [Verdict(100 * math.exp(total / len(tokens))) for total, tokens in zip(sums, written, strict=True)]

@@ -19,7 +19,7 @@ def test_the_processes_of_these_tests_have_no_django(tmp_path):
 
 
 @pytest.mark.training
-@pytest.mark.parametrize("kind", ["sample", "grade", "distil", "optimise", "rewrite"])
+@pytest.mark.parametrize("kind", ["sample", "grade", "distil", "scalar", "optimise", "rewrite"])
 def test_a_job_is_done_without_django(make_job, kind):
     folder = make_job(kind, kind)
     process = run_job(folder)

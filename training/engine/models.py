@@ -46,16 +46,17 @@ def check_folder(path: str, key: str) -> None:
         )
 
 
-def load_model(path: str, key: str) -> Loaded:
+def load_model(path: str, key: str, *, scalar: bool = False) -> Loaded:
     """The model in `path` in fp32 on the CPU (a trainer moves it), its tokenizer and its stop tokens. Raises `JobError`.
 
-    fp32 also where the checkpoint is bf16: small steps of RL are lost in bf16 weights.
+    With `scalar`, with one number for a head, which starts at zero where the folder has none. fp32 also where the checkpoint is bf16: small steps of RL are lost in bf16 weights.
     """
     check_folder(path, key)
     from grading.models.transformers import load
+    from grading.scalar import load_scalar
 
     try:
-        loaded = load(path, "cpu", "float32")
+        loaded = load_scalar(path, "cpu", "float32", untrained=True) if scalar else load(path, "cpu", "float32")
     except ConfigurationError as exc:
         raise JobError(f"{key}: {exc}", "Give a folder with config.json, readable weights and a tokenizer with a chat template.") from exc
     loaded.tokenizer.padding_side = "left"

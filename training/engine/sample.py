@@ -6,7 +6,7 @@ import asyncio
 import sys
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from grading.prompts import extract
 from grading.types import Case, Completion, Message, Sampling
@@ -15,19 +15,29 @@ from training.engine.job import Job, derive, main
 from training.engine.models import check_folder, prepare
 from training.engine.verdicts import Bench, grades
 
+if TYPE_CHECKING:
+    from grading.models.transformers import TransformersModel
+    from training.engine.divergence import Divergence
+
 FIELDS = {"model": str, "checkpoint": str, "step": int, "requests": list, "sampling": dict}
-OPTIONAL = {"content_tag": ""}
+OPTIONAL = {"content_tag": "", "reference": None}
 CHUNK = 256  # rollouts made, graded and written at a time
 
 
 def run(job: Job) -> dict[str, Any]:
-    """Rollouts and grades of each request, a chunk of prompts at a time. What is already written is not made again."""
+    """Rollouts and grades of each request, a chunk of prompts at a time. What is already written is not made again.
+
+    With a `reference`, also how far the policy has moved from the model in that folder: see `training.engine.divergence`.
+    """
     from grading.models.transformers import TransformersModel
 
-    check_folder(job["model"], "model")
+    for key in ("model", "reference"):
+        if job[key] is not None:
+            check_folder(job[key], key)
     work = list(_chunks(job))
     prepare()
-    model = TransformersModel(job["model"])
+    model = TransformersModel(job["model"], keep_tokens=job["reference"] is not None)
+    divergence = _divergence(job, model)
     lines, metrics = job.lines("rollouts.jsonl"), job.lines("metrics.jsonl")
     written = {(row["request"], row["prompt"], row["index"]) for row in lines}
     judges = {request["name"]: request["judge"] for request, _, _ in work if request["judge"] is not None}
@@ -38,14 +48,27 @@ def run(job: Job) -> dict[str, Any]:
         if job.stopping:
             return {"status": "stopped", "rollouts": done}
         keys = [(request["name"], prompt["id"], index) for prompt in prompts for index in range(request["per_prompt"])]
-        if not written.issuperset(keys):
-            rows = _rollouts(job, model, request, chunk, prompts)
+        moved = divergence is None or (request["name"], chunk) in divergence.known
+        if not (moved and written.issuperset(keys)):
+            asked = [[Message("user", prompt["text"])] for prompt in prompts]
+            answers = _answers(job, model, request, chunk, asked)
+            if divergence is not None and not moved:
+                divergence.measure(request["name"], chunk, asked, answers)
+            rows = _rows(job, request, prompts, answers)
             if request["name"] in benches:
                 _grade(job, benches[request["name"]], request, chunk, prompts, rows)
             lines.append(*(row for row, key in zip(rows, keys, strict=True) if key not in written))
         done += len(keys)
         metrics.append({"done": done, "total": total, "seconds": round(time.monotonic() - started, 3)})
-    return {"status": "done", "rollouts": total}
+    return {"status": "done", "rollouts": total, **(divergence.result() if divergence is not None else {})}
+
+
+def _divergence(job: Job, policy: TransformersModel) -> Divergence | None:
+    if job["reference"] is None:
+        return None
+    from training.engine.divergence import Divergence
+
+    return Divergence(job, policy)
 
 
 def _chunks(job: Job) -> Iterator[tuple[dict[str, Any], int, list[dict[str, Any]]]]:
@@ -62,10 +85,12 @@ def _chunks(job: Job) -> Iterator[tuple[dict[str, Any], int, list[dict[str, Any]
             yield request, chunk, prompts[start : start + size]
 
 
-def _rollouts(job: Job, model: Any, request: dict[str, Any], chunk: int, prompts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _answers(job: Job, model: TransformersModel, request: dict[str, Any], chunk: int, asked: list[list[Message]]) -> list[list[Completion]]:
     sampling = Sampling(job["sampling"]["temperature"], job["sampling"]["max_tokens"], request["per_prompt"])
-    asked = [[Message("user", prompt["text"])] for prompt in prompts]
-    answers = asyncio.run(model.generate(asked, sampling, seed=derive(job.seed, request["name"], chunk)))
+    return asyncio.run(model.generate(asked, sampling, seed=derive(job.seed, request["name"], chunk)))
+
+
+def _rows(job: Job, request: dict[str, Any], prompts: list[dict[str, Any]], answers: list[list[Completion]]) -> list[dict[str, Any]]:
     return [
         _line(job, request, prompt, index, completion)
         for prompt, completions in zip(prompts, answers, strict=True)

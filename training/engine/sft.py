@@ -1,4 +1,4 @@
-"""How a distillation job becomes an SFT trainer: its settings, and which examples each step takes."""
+"""How a distillation job becomes an SFT trainer, and what a scalar job shares with it: settings, and which examples each step takes."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 from accelerate import PartialState
 from datasets import Dataset
 from torch.utils.data import Sampler
+from transformers import Trainer
 from trl import SFTConfig, SFTTrainer
 
 from grading.models.transformers import Loaded
@@ -27,23 +28,37 @@ def assemble(job: Job, sft: dict[str, Any], loaded: Loaded, examples: list[dict[
         {"prompt": messages(loaded, "user", example["prompt"]), "completion": messages(loaded, "assistant", example["completion"])}
         for example in examples
     ]
-    total = math.ceil(len(rows) * sft["epochs"] / sft["batch"])
-    total = min(total, sft["max_steps"] or total)
-    trainer = Distiller(model=loaded.model, args=config(job, sft, total), train_dataset=Dataset.from_list(rows), processing_class=loaded.tokenizer)
-    tokens = trainer.train_dataset["input_ids"]
+    args = SFTConfig(
+        **schedule(job, sft, len(rows)),
+        max_length=None,  # the default would cut off the end of a long trace, and the score is there
+        packing=False,
+        completion_only_loss=True,
+        dataset_num_proc=None,
+    )
+    trainer = Distiller(model=loaded.model, args=args, train_dataset=Dataset.from_list(rows), processing_class=loaded.tokenizer)
     check_tokens(job, loaded, trainer.train_dataset, examples)
-    trainer.order = order(derive(job.seed, "order"), [len(ids) for ids in tokens], sft["epochs"], sft["batch"])[: total * sft["batch"]]
-    save_every = sft["save_every"] or max(1, math.ceil(len(rows) / sft["batch"]))
-    return trainer, Steps(job, save_every, Report(job, total))
+    return trainer, arrange(trainer, job, sft, [len(ids) for ids in trainer.train_dataset["input_ids"]])
 
 
-class Distiller(SFTTrainer):
-    """SFT that takes the examples in the order it is given: all passes in one, so that a resumed run need only skip."""
+class InOrder(Trainer):
+    """A trainer that takes the examples in the order it is given: all passes in one, so that a resumed run need only skip."""
 
     order: list[int]
 
-    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler[int]:
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         return Order(self.order)
+
+
+class Distiller(InOrder, SFTTrainer):
+    """SFT of traces."""
+
+
+def arrange(trainer: InOrder, job: Job, sft: dict[str, Any], lengths: list[int]) -> Steps:
+    """Tell the trainer which examples (of these `lengths` in tokens) each step takes; what happens around the steps."""
+    total = trainer.args.max_steps
+    trainer.order = order(derive(job.seed, "order"), lengths, sft["epochs"], sft["batch"])[: total * sft["batch"]]
+    save_every = sft["save_every"] or max(1, math.ceil(len(lengths) / sft["batch"]))
+    return Steps(job, save_every, Report(job, total))
 
 
 class Order(Sampler[int]):
@@ -71,28 +86,27 @@ def order(seed: int, lengths: list[int], epochs: int, batch: int) -> list[int]:
     return result
 
 
-def config(job: Job, sft: dict[str, Any], total: int) -> SFTConfig:
+def schedule(job: Job, sft: dict[str, Any], examples: int) -> dict[str, Any]:
+    """The settings of all fine-tuning on so many examples (paper, appendix A.1): a tenth of the steps to warm up, then down to nothing in a line."""
+    total = math.ceil(examples * sft["epochs"] / sft["batch"])
+    total = min(total, sft["max_steps"] or total)
     world = PartialState().num_processes
     batch = job["device_batch"] or sft["batch"] // world
     if not batch or sft["batch"] % (batch * world):
         raise JobError(
             f"a batch of {sft['batch']} does not divide into {world} processes of {batch} at a time", "Choose batch and device_batch to fit."
         )
-    return SFTConfig(
+    return {
         **training_options(job.partial, derive(job.seed, "trainer")),
-        max_steps=total,
-        per_device_train_batch_size=batch,
-        gradient_accumulation_steps=sft["batch"] // (batch * world),
-        learning_rate=sft["learning_rate"],
-        lr_scheduler_type="linear",
-        warmup_steps=round(0.1 * total),
-        weight_decay=0.0,
-        max_grad_norm=1.0,
-        max_length=None,  # the default would cut off the end of a long trace, and the score is there
-        packing=False,
-        completion_only_loss=True,
-        dataset_num_proc=None,
-    )
+        "max_steps": total,
+        "per_device_train_batch_size": batch,
+        "gradient_accumulation_steps": sft["batch"] // (batch * world),
+        "learning_rate": sft["learning_rate"],
+        "lr_scheduler_type": "linear",
+        "warmup_steps": round(0.1 * total),
+        "weight_decay": 0.0,
+        "max_grad_norm": 1.0,
+    }
 
 
 def check_tokens(job: Job, loaded: Loaded, rows: Any, examples: list[dict[str, str]]) -> None:
