@@ -31,8 +31,8 @@ class TransformersModel:
     """The causal language model in the folder `path`, which also holds its tokenizer with a chat template.
 
     `batch_size` is in sequences. `device` is a torch device (default: CUDA if there is one) and `dtype` a torch type by name (default: the
-    checkpoint's). With `keep_tokens` completions have the ids of their tokens. The weights are read at the first request. Raises `ConfigurationError` that says what to change: a folder that is no
-    checkpoint at once, the rest at the first request.
+    checkpoint's). With `keep_tokens` completions have the ids of their tokens. The weights are read at the first request. Raises
+    `ConfigurationError` that says what to change: a folder that is no checkpoint at once, the rest at the first request.
 
     A request's completions depend on the request, its position and the seed alone, not on `batch_size` or on the company it is in (up to
     rounding, which differs between batches), and torch's global random state is neither used nor changed.

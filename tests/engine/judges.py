@@ -117,11 +117,14 @@ class LikelihoodJudge:
         from grading.models.transformers import TransformersModel
 
         if self.looks:
-            with Path(self.looks).open("ab") as file:
-                file.write(b".")
-            if Path(self.looks).stat().st_size == self.kill:
-                os.kill(os.getpid(), signal.SIGKILL)
+            self._look(Path(self.looks))
         loaded = TransformersModel(self.path).loaded
         read, written = (loaded.tokenizer(texts)["input_ids"] for texts in ([case.instructions for case in cases], [case.content for case in cases]))
         sums = log_probabilities(loaded.model, read, written)
         return [Verdict(100 * math.exp(total / len(tokens))) for total, tokens in zip(sums, written, strict=True)]
+
+    def _look(self, looks: Path) -> None:
+        with looks.open("ab") as file:
+            file.write(b".")
+        if looks.stat().st_size == self.kill:
+            os.kill(os.getpid(), signal.SIGKILL)

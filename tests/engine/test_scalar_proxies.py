@@ -78,13 +78,14 @@ def test_a_realigned_model_goes_on_with_its_head(make_job, monkeypatch):
 
 @pytest.mark.parametrize("adapt", ["all", {"lora": 2}])
 def test_a_scalar_job_that_is_killed_ends_with_the_same_proxy(make_job, monkeypatch, adapt):
-    changes = {"adapt": adapt, "sft": {"epochs": 60, "learning_rate": 1e-2, "batch": 4, "save_every": 5}}
+    changes = {"adapt": adapt, "sft": {"epochs": 24, "learning_rate": 1e-2, "batch": 4, "save_every": 5}}
     whole, broken = make_job("whole", "scalar", **changes), make_job("broken", "scalar", **changes)
     assert run_here(whole, monkeypatch) == 0
     process = start_job(broken)
     deadline = time.monotonic() + 60
     while not (broken / "checkpoints" / "step-0010").exists():
         assert time.monotonic() < deadline
+        assert process.poll() is None
         time.sleep(0.005)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate(timeout=60)

@@ -23,15 +23,24 @@ CASES = [Case("Write.", "key " * n) for n in (1, 30, 4, 17, 2)]
 
 @pytest.fixture(scope="session")
 def scalar_model(tiny_model, tmp_path_factory) -> Path:
-    """The tiny model with a random head, as a scalar job leaves one."""
-    import torch
-
+    """The tiny model with a head as a scalar job leaves one: it gives the first of the cases a half, and others what they have in common with it."""
     folder = tmp_path_factory.mktemp("scalar")
     loaded = load_scalar(str(tiny_model), untrained=True)
-    torch.nn.init.normal_(loaded.model.score.weight, std=0.05, generator=torch.Generator().manual_seed(1))
+    state = last_state(loaded, CASES[0])
+    loaded.model.score.weight.data[0] = state / (2 * state @ state)
     loaded.model.save_pretrained(folder)
     loaded.tokenizer.save_pretrained(folder)
     return folder
+
+
+def last_state(loaded, case: Case):
+    """The final hidden state of the prompt's last token, by the model alone."""
+    import torch
+
+    turns = [{"role": "user", "content": PROMPT.replace("{INSTRUCTIONS}", case.instructions).replace("{CONTENT}", case.content)}]
+    ids = loaded.tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_tensors="pt")["input_ids"]
+    with torch.no_grad():
+        return loaded.model.model(input_ids=ids).last_hidden_state[0, -1]
 
 
 def scores(folder: Path, cases: list[Case], **options) -> list[float | None]:
@@ -50,16 +59,13 @@ class TestScalarJudge(JudgeConformance):
 
 @pytest.mark.training
 def test_the_score_is_the_head_on_the_last_hidden_state_within_the_range(scalar_model):
-    import torch
-
     loaded = load_scalar(str(scalar_model))
-    wide = {"score_min": -1000.0, "score_max": 1000.0}
-    for case, score in zip(CASES, scores(scalar_model, CASES, format=wide), strict=True):
-        turns = [{"role": "user", "content": PROMPT.replace("{INSTRUCTIONS}", case.instructions).replace("{CONTENT}", case.content)}]
-        ids = loaded.tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_tensors="pt")["input_ids"]
-        with torch.inference_mode():
-            value = float(loaded.model.model(input_ids=ids).last_hidden_state[0, -1] @ loaded.model.score.weight[0])
-        assert score == pytest.approx(-1000 + 2000 * value, abs=0.01)
+    values = [float(last_state(loaded, case) @ loaded.model.score.weight[0]) for case in CASES]
+    assert min(values) > 0
+    assert len(set(values)) == len(CASES)
+    given = scores(scalar_model, CASES, format={"score_min": -10, "score_max": 10})
+    assert given == pytest.approx([-10 + 20 * value for value in values], abs=1e-4)
+    assert given[0] == pytest.approx(0, abs=1e-4)
 
 
 @pytest.mark.training

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import cached_property
 from math import fsum
-from typing import Any
 
 from grading.models.decoding import log_probabilities
 from grading.models.transformers import Loaded, TransformersModel, encode

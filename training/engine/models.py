@@ -49,7 +49,8 @@ def check_folder(path: str, key: str) -> None:
 def load_model(path: str, key: str, *, scalar: bool = False) -> Loaded:
     """The model in `path` in fp32 on the CPU (a trainer moves it), its tokenizer and its stop tokens. Raises `JobError`.
 
-    With `scalar`, with one number for a head, which starts at zero where the folder has none. fp32 also where the checkpoint is bf16: small steps of RL are lost in bf16 weights.
+    fp32 also where the checkpoint is bf16: small steps of RL are lost in bf16 weights. With `scalar` it has one number for a head, which
+    starts at zero where the folder has none.
     """
     check_folder(path, key)
     from grading.models.transformers import load

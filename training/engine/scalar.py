@@ -41,7 +41,7 @@ def run(job: Job) -> dict[str, Any]:
 
 
 def read_examples(job: Job) -> list[dict[str, Any]]:
-    """Raises `JobError` for a range that is none, and a file that is not there, is empty, or has a row without prompt or with no score in the range."""
+    """Raises `JobError` for a range that is none, and for a file that is not there, is empty, or has a row without prompt or score in the range."""
     bounds = job["score_range"]
     if len(bounds) != 2 or not all(map(_number, bounds)) or not bounds[0] < bounds[1]:
         raise JobError(f"score_range must be [lowest, highest], not {bounds!r}", "Give the domain's range of scores.")
