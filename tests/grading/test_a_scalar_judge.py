@@ -60,7 +60,7 @@ class TestScalarJudge(JudgeConformance):
 @pytest.mark.training
 def test_the_score_is_the_head_on_the_last_hidden_state_within_the_range(scalar_model):
     loaded = load_scalar(str(scalar_model))
-    values = [float(last_state(loaded, case) @ loaded.model.score.weight[0]) for case in CASES]
+    values = [float(last_state(loaded, case) @ loaded.model.score.weight.detach()[0]) for case in CASES]
     assert min(values) > 0
     assert len(set(values)) == len(CASES)
     given = scores(scalar_model, CASES, format={"score_min": -10, "score_max": 10})
