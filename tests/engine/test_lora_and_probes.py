@@ -9,7 +9,7 @@ import pytest
 
 from grading.alignment import alignment
 from grading.types import Case
-from tests.engine.conftest import lines, result, run_here, run_job, write_rows
+from tests.engine.conftest import change, lines, result, run_here, run_job, write_rows
 from training.engine.artifacts import digest
 from training.engine.job import derive
 from training.engine.verdicts import Bench
@@ -23,12 +23,15 @@ CASES = [
 ]
 
 
+LIKELIHOOD = {"backend": "tests.engine.judges.LikelihoodJudge", "options": {"model": {"path": ""}}}
+PROXY = {
+    "backend": "grading.graders.Grader",
+    "options": {"prompts": ["{CONTENT}"], "model": {"backend": "grading.models.transformers.TransformersModel"}},
+}
+
+
 def probe(**options):
-    return {
-        "judge": {"backend": "tests.engine.judges.LikelihoodJudge", "options": {"model": {"path": ""}, **options}},
-        "cases": "probe.jsonl",
-        "at": [0, 10, 1000],
-    }
+    return {"judge": {**LIKELIHOOD, "options": {**LIKELIHOOD["options"], **options}}, "cases": "probe.jsonl", "at": [0, 10, 1000]}
 
 
 def probed(make_job, name, adapt, **options) -> Path:
@@ -80,8 +83,8 @@ def test_a_probe_sees_the_model_as_far_as_it_has_come_and_changes_nothing(make_j
     assert len({look["alignment"]["value"] for look in looks}) == 3
 
 
-def measured(model: Path):
-    judge = {**probe()["judge"], "options": {"model": {"path": str(model)}}}
+def measured(model: Path, judge=LIKELIHOOD):
+    judge = {**judge, "options": {**judge["options"], "model": {"path": str(model)}}}
     seed = derive(3, "probe")
     verdicts = Bench(judge).grade([Case(case["instructions"], case["content"]) for case in CASES], seed)
     estimate = alignment([case["score"] for case in CASES], [verdict.score for verdict in verdicts], [case["group"] for case in CASES], seed=seed)
@@ -125,6 +128,25 @@ def test_cases_of_a_probe_that_lack_something_are_named(make_job, monkeypatch):
     write_rows(folder / "probe.jsonl", [CASES[0], {"id": 1, "content": "x", "instructions": ""}])
     assert run_here(folder, monkeypatch) == 1
     assert "case 2 lacks group, score" in result(folder)["error"]
-    (folder / "probe.jsonl").write_text("")
+    write_rows(folder / "examples.jsonl", [{"prompt": "Judge", "score": 5}])
+    change(folder, kind="scalar", score_range=[0, 100], probe={**probe(), "judge": PROXY})
     assert run_here(folder, monkeypatch) == 1
-    assert "holds no cases" in result(folder)["error"]
+    assert "the model of its judge writes, and this job's does not" in result(folder)["error"]
+
+
+@pytest.mark.parametrize("adapt", ["all", LORA])
+def test_a_scalar_proxy_is_probed_as_it_judges_later(make_job, monkeypatch, adapt):
+    judge = {"backend": "grading.scalar.ScalarJudge", "options": {"prompt": "Judge this: {CONTENT}", "model": {"path": ""}}}
+    folder = make_job("probed", "scalar", adapt=adapt, probe={**probe(), "judge": judge})
+    write_rows(folder / "probe.jsonl", CASES)
+    assert run_here(folder, monkeypatch) == 0
+    first, _, last = lines(folder, "probes.jsonl")
+    assert (first["alignment"]["value"], first["alignment"]["samples"]) == (None, 0)  # a new head says one thing of all
+    assert last["alignment"] == measured(folder / "proxy", judge)
+
+
+def test_a_probe_without_cases_looks_at_nothing(make_job, monkeypatch):
+    folder = make_job("blind", "distil", probe=probe())
+    (folder / "probe.jsonl").touch()
+    assert run_here(folder, monkeypatch) == 0
+    assert not (folder / "probes.jsonl").exists()

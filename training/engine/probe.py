@@ -8,11 +8,12 @@ from dataclasses import asdict
 from typing import Any
 
 from accelerate import PartialState
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState
+from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from grading.alignment import alignment
 from grading.types import Case
 from training.engine.job import Job, derive
+from training.engine.sft import InOrder
 from training.engine.tuning import merge, rank
 from training.engine.verdicts import Bench
 
@@ -20,14 +21,16 @@ from training.engine.verdicts import Bench
 class Probe(TrainerCallback):
     """Writes a line to probes.jsonl at the end of the first step by which as many samples as the job's probe says were seen: {samples, alignment}.
 
-    `samples` counts an example again in each epoch; `seen` are all there will be, and a number beyond stands for them. The line is there before
-    the step's checkpoint, so what a resumed run skips has been measured. The model in training is written out and read back for it, and nothing
-    that it learns depends on the look.
+    `samples` counts an example again in each epoch; a number beyond the last stands for all. The line is there before the step's checkpoint, so
+    what a resumed run skips has been measured. The model in training is written out and read back for it, and nothing that it learns depends on
+    the look.
     """
 
-    def __init__(self, job: Job, trainer: Trainer, batch: int, seen: int, cases: list[dict[str, Any]]) -> None:
-        self.job, self.trainer, self.cases = job, trainer, cases
-        self.samples = {step: min(step * batch, seen) for step in (min(math.ceil(n / batch), trainer.args.max_steps) for n in job["probe"]["at"])}
+    def __init__(self, job: Job, trainer: InOrder, cases: list[dict[str, Any]], *, scalar: bool = False) -> None:
+        self.job, self.trainer, self.cases, self.scalar = job, trainer, cases, scalar
+        batch, seen = job["sft"]["batch"], len(trainer.order)
+        steps = {math.ceil(min(wanted, seen) / batch) for wanted in job["probe"]["at"]}
+        self.samples = {step: min(step * batch, seen) for step in steps}
         self.lines = job.lines("probes.jsonl")
 
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
@@ -45,7 +48,7 @@ class Probe(TrainerCallback):
         self.trainer.save_model(str(made / "trained"))
         if self.job.rank == 0:
             if rank(self.job) is not None:
-                merge(self.job, made / "trained", made / "merged")
+                merge(self.job, made / "trained", made / "merged", scalar=self.scalar)
             model = made / ("trained" if rank(self.job) is None else "merged")
             self.lines.append({"samples": samples, "alignment": self._alignment(str(model))})
             shutil.rmtree(made)

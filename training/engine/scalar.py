@@ -5,15 +5,14 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from training.engine.artifacts import newest
 from training.engine.faults import JobError
 from training.engine.files import read_rows
 from training.engine.job import Job, main
-from training.engine.models import check_folder, prepare
-from training.engine.tuning import NUMBER, deliver, settings, trainable
+from training.engine.models import prepare
+from training.engine.tuning import NUMBER, fit, read_probe, settings, trainable
 
 FIELDS = {"model": str, "sft": dict, "examples": str, "score_range": list}
-OPTIONAL = {"device_batch": None, "adapt": "all"}
+OPTIONAL = {"device_batch": None, "adapt": "all", "probe": None}
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -22,22 +21,16 @@ def run(job: Job) -> dict[str, Any]:
     A model that has a scalar head already goes on with it. Which example comes when depends on the seed alone.
     """
     sft = settings(job)
-    check_folder(job["model"], "model")
-    examples = read_examples(job)
+    examples, cases = read_examples(job), read_probe(job, scalar=True)
     if job.stopping:
         return {"status": "stopped", "step": 0}
     prepare()
     loaded = trainable(job, scalar=True)
     from training.engine.regression import assemble
-    from training.engine.steps import train
 
     trainer, steps = assemble(job, sft, loaded, examples)
-    train(trainer, steps, newest(steps.folder))
-    saved = steps.newest
-    assert saved is not None
-    if steps.stopped:
-        return {"status": "stopped", "step": saved.step}
-    return {"status": "done", "model": deliver(job, saved, scalar=True), "examples": len(examples)}
+    result = fit(job, trainer, steps, cases, scalar=True)
+    return result if steps.stopped else {**result, "examples": len(examples)}
 
 
 def read_examples(job: Job) -> list[dict[str, Any]]:

@@ -6,24 +6,30 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from training.engine.artifacts import Saved, digest, export, publish
+from training.engine.artifacts import Saved, digest, export, newest, publish
 from training.engine.faults import JobError
+from training.engine.files import read_rows
 from training.engine.job import Fields, Job, derive, section
-from training.engine.models import load_model
+from training.engine.models import check_folder, load_model
 
 if TYPE_CHECKING:
     from grading.models.transformers import Loaded
+    from training.engine.sft import InOrder
+    from training.engine.steps import Steps
 
 NUMBER = (int, float)
 SFT: Fields = {"epochs": int, "learning_rate": NUMBER, "batch": int}
 SFT_OPTIONAL: dict[str, Any] = {"max_steps": None, "save_every": None}
+PROBE: Fields = {"judge": dict, "cases": str, "at": list}
+CASE = {"id", "group", "instructions", "content", "score"}
 
 
 def settings(job: Job) -> dict[str, Any]:
-    """The job's section sft. Raises `JobError`, also for an `adapt` that will not do."""
+    """The job's section sft. Raises `JobError`, also for a `model` or an `adapt` that will not do."""
     sft = section(job, "sft", SFT, SFT_OPTIONAL)
     if min(sft["epochs"], sft["batch"]) < 1 or sft["learning_rate"] <= 0:
         raise JobError(f"sft: epochs, batch and learning_rate must be above 0, not {sft}", "Correct them.")
+    check_folder(job["model"], "model")
     rank(job)
     return sft
 
@@ -36,6 +42,26 @@ def rank(job: Job) -> int | None:
         case {"lora": int(number), **others} if number >= 1 and not isinstance(number, bool) and not others:
             return number
     raise JobError(f'adapt must be "all" or {{"lora": RANK}} with a rank of 1 or more, not {job["adapt"]!r}', "Correct it.")
+
+
+def read_probe(job: Job, *, scalar: bool = False) -> list[dict[str, Any]]:
+    """The expert's scores to probe against; none where no probe is wanted. Raises `JobError` for a probe that cannot be made."""
+    if job["probe"] is None:
+        return []
+    probe = section(job, "probe", PROBE)
+    model = probe["judge"].get("options", {}).get("model")
+    if not isinstance(model, dict):
+        raise JobError("job.json, probe: its judge has no model to replace", "Give a judge with a model in this process among its options.")
+    if scalar and "backend" in model:
+        raise JobError("job.json, probe: the model of its judge writes, and this job's does not", "Give a grading.scalar.ScalarJudge.")
+    if not all(isinstance(samples, int) and samples >= 0 for samples in probe["at"]):
+        raise JobError(f"job.json, probe: at must list numbers of samples, not {probe['at']!r}", "Give whole numbers from 0 on.")
+    path = job.folder / probe["cases"]
+    cases = read_rows(path)
+    for number, case in enumerate(cases, 1):
+        if not set(case) >= CASE:
+            raise JobError(f"{path}: case {number} lacks {', '.join(sorted(CASE - set(case)))}", "Give every case all of them.")
+    return cases
 
 
 def trainable(job: Job, *, scalar: bool = False) -> Loaded:
@@ -54,6 +80,21 @@ def trainable(job: Job, *, scalar: bool = False) -> Loaded:
     # Alpha is the rank's double, so that the size of a step does not depend on the rank.
     lora = LoraConfig(task_type="SEQ_CLS" if scalar else "CAUSAL_LM", r=size, lora_alpha=2 * size, lora_dropout=0.0, target_modules="all-linear")
     return replace(loaded, model=get_peft_model(loaded.model, lora))
+
+
+def fit(job: Job, trainer: InOrder, steps: Steps, cases: list[dict[str, Any]], *, scalar: bool = False) -> dict[str, Any]:
+    """Train to the end, or until the job is told to stop, from the newest checkpoint on; with `cases`, the job's probe looks on. The job's result."""
+    from training.engine.probe import Probe
+    from training.engine.steps import train
+
+    if cases:
+        trainer.add_callback(Probe(job, trainer, cases, scalar=scalar))
+    train(trainer, steps, newest(steps.folder))
+    saved = steps.newest
+    assert saved is not None
+    if steps.stopped:
+        return {"status": "stopped", "step": saved.step}
+    return {"status": "done", "model": deliver(job, saved, scalar=scalar)}
 
 
 def deliver(job: Job, saved: Saved, *, scalar: bool = False) -> dict[str, str]:
