@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,7 @@ CASES = [
 ]
 
 
-LIKELIHOOD = {"backend": "tests.engine.judges.LikelihoodJudge", "options": {"model": {"path": ""}}}
+LIKELIHOOD: dict[str, Any] = {"backend": "tests.engine.judges.LikelihoodJudge", "options": {"model": {"path": ""}}}
 PROXY = {
     "backend": "grading.graders.Grader",
     "options": {"prompts": ["{CONTENT}"], "model": {"backend": "grading.models.transformers.TransformersModel"}},
@@ -91,12 +92,11 @@ def measured(model: Path, judge=LIKELIHOOD):
     return {name: getattr(estimate, name) for name in ("value", "low", "high", "samples", "left_out", "note")}
 
 
-@pytest.mark.parametrize("adapt", ["all", LORA])
-def test_a_job_killed_at_a_probe_ends_with_the_same_proxy_and_the_same_probes(make_job, tmp_path, monkeypatch, adapt):
-    whole = probed(make_job, "whole", adapt)
+def test_a_job_killed_at_a_probe_ends_with_the_same_proxy_and_the_same_probes(make_job, tmp_path, monkeypatch):
+    whole = probed(make_job, "whole", LORA)
     assert run_here(whole, monkeypatch) == 0
     # The third look is at the last step, two steps after the checkpoint.
-    broken = probed(make_job, "broken", adapt, looks=str(tmp_path / "looks"), kill=3)
+    broken = probed(make_job, "broken", LORA, looks=str(tmp_path / "looks"), kill=3)
     assert run_job(broken).returncode == -9
     assert [look["samples"] for look in lines(broken, "probes.jsonl")] == [0, 12]
     assert [path.name for path in (broken / "checkpoints").iterdir()] == ["step-0003"]
