@@ -63,10 +63,8 @@ def log_probabilities(model: Any, prompts: list[list[int]], written: list[list[i
         batch = rows[start : start + count]
         keep = max(len(written[row]) for row in batch)
         tokens, mask, positions = _padded([prompts[row] + written[row] for row in batch], model.device)
-        logits = model(input_ids=tokens, attention_mask=mask, position_ids=positions, use_cache=False, logits_to_keep=keep + 1).logits[
-            :, -keep - 1 : -1
-        ]
-        losses = cross_entropy(logits.float().flatten(0, 1), tokens[:, -keep:].flatten(), reduction="none").view(len(batch), keep)
+        output = model(input_ids=tokens, attention_mask=mask, position_ids=positions, use_cache=False, logits_to_keep=keep + 1)
+        losses = cross_entropy(output.logits[:, -keep - 1 : -1].float().transpose(1, 2), tokens[:, -keep:], reduction="none")
         for row, loss in zip(batch, losses.double(), strict=True):
             sums[row] = -float(loss[-len(written[row]) :].sum())
     return sums
