@@ -55,7 +55,7 @@ def test_the_pocket_proxy_writes_what_the_pocket_expert_means(make_job, monkeypa
         words = {"critique": verdict.critique, "deliberation": verdict.deliberation, "score": verdict.score}
         said.append({"id": i, "instructions": case.instructions, "content": case.content, **words})
     folder = make_job("rewrite", "rewrite", judge=proxy(1), context_prompt=DOMAIN.context_prompt, show=show, traces=3, tries=6)
-    write_rows(folder, said)
+    write_rows(folder / "examples.jsonl", said)
     assert run_here(folder, monkeypatch) == 0
     kept = [row for row in lines(folder, "traces.jsonl") if row["kept"]]
     assert len(kept) > 60

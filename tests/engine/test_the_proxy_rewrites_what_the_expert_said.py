@@ -65,7 +65,7 @@ def test_another_seed_makes_other_traces(make_job, monkeypatch):
 def test_a_text_that_speaks_of_experts_may_be_called_what_it_is(make_job, monkeypatch):
     folder = make_job("rewrite", "rewrite")
     said = {"instructions": "Write.", "critique": "good", "deliberation": "", "score": None}
-    write_rows(folder, [{"id": i, "content": "An expert, says the expert.", **said} for i in range(20)])
+    write_rows(folder / "examples.jsonl", [{"id": i, "content": "An expert, says the expert.", **said} for i in range(20)])
     assert run_here(folder, monkeypatch) == 0
     assert any("The expert says" in row["raw"] and row["kept"] for row in rows_of(folder))
     assert "leak" not in result(folder)["rejected"]
@@ -81,13 +81,13 @@ def test_where_nothing_can_be_learnt_from_the_job_fails_with_the_reasons(make_jo
 
 def test_rows_that_will_not_do_are_named(make_job, monkeypatch):
     folder = make_job("rewrite", "rewrite")
-    write_rows(folder, [{"id": 1, "instructions": "Write.", "content": "x", "critique": " ", "deliberation": ""}])
+    write_rows(folder / "examples.jsonl", [{"id": 1, "instructions": "Write.", "content": "x", "critique": " ", "deliberation": ""}])
     assert run_here(folder, monkeypatch) == 1
     assert "example 1 lacks id, instructions, content, critique or deliberation" in result(folder)["error"]
-    write_rows(folder, [{"id": 1, "instructions": "Write.", "content": text, "critique": "x", "deliberation": ""} for text in "ab"])
+    write_rows(folder / "examples.jsonl", [{"id": 1, "instructions": "Write.", "content": text, "critique": "x", "deliberation": ""} for text in "ab"])
     assert run_here(folder, monkeypatch) == 1
     assert "two examples have the same id" in result(folder)["error"]
-    write_rows(folder, [])
+    write_rows(folder / "examples.jsonl", [])
     assert run_here(folder, monkeypatch) == 1
     assert "holds no examples" in result(folder)["error"]
 
@@ -101,14 +101,14 @@ def many():
 @pytest.fixture
 def whole(make_job, monkeypatch, many):
     folder = make_job("whole", "rewrite")
-    write_rows(folder, many)
+    write_rows(folder / "examples.jsonl", many)
     assert run_here(folder, monkeypatch) == 0
     return folder
 
 
 def test_a_job_killed_at_work_ends_as_an_unbroken_one(make_job, monkeypatch, many, whole, tmp_path):
     folder = make_job("killed", "rewrite", judge=rewriter(kill=str(tmp_path / "was-killed"), at=5))
-    write_rows(folder, many)
+    write_rows(folder / "examples.jsonl", many)
     assert run_job(folder).returncode == -9
     before = rows_of(folder)
     assert {row["id"] for row in before} == set(range(rewrite.CHUNK))
@@ -122,7 +122,7 @@ def test_a_job_killed_at_work_ends_as_an_unbroken_one(make_job, monkeypatch, man
 @pytest.mark.parametrize("progress", [0, 1])
 def test_so_does_one_that_was_killed_while_it_wrote(make_job, monkeypatch, many, whole, progress):
     folder = make_job("torn", "rewrite")
-    write_rows(folder, many)
+    write_rows(folder / "examples.jsonl", many)
     written = (whole / "traces.jsonl").read_bytes().splitlines(keepends=True)
     first = sum(row["id"] < rewrite.CHUNK for row in rows_of(whole))
     (folder / "traces.jsonl").write_bytes(b"".join(written[: first + 7]) + written[first + 7][:20])
@@ -134,7 +134,7 @@ def test_so_does_one_that_was_killed_while_it_wrote(make_job, monkeypatch, many,
 
 def test_a_job_told_to_stop_does_so_between_chunks_and_goes_on_later(make_job, monkeypatch, many, whole):
     folder = make_job("stopped", "rewrite")
-    write_rows(folder, many)
+    write_rows(folder / "examples.jsonl", many)
     change(folder, judge=rewriter(stop=str(folder / "stop"), at=2))
     assert run_here(folder, monkeypatch) == 0
     assert result(folder) == {"status": "stopped", "examples": rewrite.CHUNK}
