@@ -1,1 +1,4 @@
-"""How the proxy is realigned with what experts said, apart from training: what it is shown, and what may be learnt from it."""
+"""Realigning a proxy from what an expert wrote: grading prompts made from it, and traces that the proxy writes with it before its eyes.
+
+Pure: no Django, no database, no torch.
+"""

@@ -16,6 +16,7 @@ CODE = """
 import sys
 sys.modules["django"] = None
 import grading.agreement, grading.alignment, grading.backends, grading.graders, grading.models.scripted
+import grading.realign.fewshot, grading.realign.rubric, grading.realign.search
 from grading.models.transformers import TransformersModel
 assert "torch" not in sys.modules and "transformers" not in sys.modules
 """
