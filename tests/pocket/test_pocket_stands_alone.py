@@ -7,7 +7,7 @@ import pytest
 
 
 def test_the_expert_and_the_domain_need_neither_django_nor_torch():
-    code = "import sys, training.pocket.prompts, training.pocket.expert; print(sorted({'django', 'torch', 'transformers'} & set(sys.modules)))"
+    code = "import sys, training.pocket.expert, training.pocket.writer; print(sorted({'django', 'torch', 'transformers'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
 
 

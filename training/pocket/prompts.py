@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from training.pocket.expert import WEAK, Rubric
+from training.pocket.expert import CRITERIA, MAX_POINTS, WEAK, Rubric
 
 GENERATION_PROMPT = "Write a short story about a {OBJECT} and a {PLACE}."
 
@@ -20,6 +20,26 @@ def grading_prompt(rubric: Rubric) -> str:
 # What the tiny models are shown of an expert, and how some give it away: known from their pre-training too.
 CONTEXT_PROMPT = "{GRADING}\nThe expert says:\n{EXPERT}"
 GIVEAWAYS = ("as the expert says, ", "the expert is right: ")
+
+# For any strong model. In the demo a program answers it: training/pocket/writer.py.
+RUBRIC_PROMPT = f"""\
+A tiny language model writes stories of a few sentences, each about an object and a place. An expert judges them: a critique goes through some
+criteria and gives points for each, and the score is twice the sum of the points. A tiny grader, which reads a list of criteria with their weights, is
+to put the stories into the expert's order.
+
+Here are stories with the instructions they were written to, the tiny grader's trace, and the expert's trace. In a critique, "Mia stays 4, 13." says
+what was found, the points it earned, and the points so far.
+
+{{EXAMPLES}}
+
+Between <analysis> and </analysis>, find out for each criterion what a story gets that does well by it.
+
+Between <grading_prompt> and </grading_prompt>, write the prompt that the tiny grader is to be given. It knows one form only, and these criteria:
+{", ".join(CRITERIA)}. Leave out what the expert does not name. Weights are whole numbers from 1 to 9 that add up to {MAX_POINTS} at most.
+This is the form, with weights to be replaced by yours:
+
+{grading_prompt(WEAK)}
+"""
 
 GUIDELINES = """\
 # What a good pocket story is
@@ -61,6 +81,7 @@ class PocketDomain:
     generation_prompt: str = GENERATION_PROMPT
     grading_prompt: str = field(default_factory=lambda: grading_prompt(WEAK))
     context_prompt: str = CONTEXT_PROMPT
+    rubric_prompt: str = RUBRIC_PROMPT
     guidelines: str = GUIDELINES
     score_min: float = 0.0
     score_max: float = 100.0
