@@ -29,16 +29,21 @@ async def ask_writer(
 
 
 def read_written(answer: Completion, grading_prompt: str, fmt: TraceFormat) -> tuple[str, str]:
-    """The grading prompt in a writer's answer, and what is wrong with it ("" where nothing is).
-
-    It is what stands in the last <grading_prompt> block. Of the placeholders and the tags of `fmt` it needs those that the domain's own
-    `grading_prompt` has: a grader that is not shown the text, or not told how to answer, gives no score.
-    """
+    """The grading prompt in a writer's answer (its last <grading_prompt> block), and what is wrong with it; "" where nothing is."""
     if answer.failure:
         return "", f"The writer gave no answer: {answer.failure}."
     written = next((words for block in reversed(blocks(answer.text, TAG)) if (words := block.strip())), "")
     if not written:
         return "", f"The writer gave no <{TAG}>." if answer.finished else f"The writer ran out of tokens before it closed a <{TAG}>."
+    return written, lacking(written, grading_prompt, fmt)
+
+
+def lacking(written: str, grading_prompt: str, fmt: TraceFormat) -> str:
+    """What a grading prompt that was written, by a model or a person, lacks; "" where it lacks nothing.
+
+    Of the placeholders and the tags of `fmt` it needs those that the domain's own `grading_prompt` has: a grader that is not shown the text, or not
+    told how to answer, gives no score.
+    """
     needed = ("{INSTRUCTIONS}", "{CONTENT}", *(f"<{tag}>" for tag in fmt.tags))
     missing = [mark for mark in needed if mark in grading_prompt and mark not in written]
-    return written, f"The written prompt lacks {', '.join(missing)}." if missing else ""
+    return f"The written prompt lacks {', '.join(missing)}." if missing else ""

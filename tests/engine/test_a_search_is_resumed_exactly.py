@@ -190,6 +190,22 @@ def test_per_prompt_makes_one_candidate_with_prompts_for_each_task_and_measures_
     assert (result(folder), lines(folder, "candidates.jsonl")) == (done, [row])
 
 
+@pytest.mark.parametrize(("writer", "count"), [(None, 2), (scripted(WRITER), 5)])
+def test_prompts_that_a_person_wrote_are_the_first_candidates(make_search, monkeypatch, writer, count):
+    given = [f"Count the letter a. {PROPER}", "Just say how you like it: {CONTENT}"]
+    folder = make_search("given", given=given, writer=writer, candidates=5, measure_now=False)
+    assert run_here(folder, monkeypatch) == 0, result(folder)
+    first, second, *others = lines(folder, "candidates.jsonl")
+    assert (first["prompts"], first["words"], len(first["examples"]), len(others)) == (given[:1], given[0], 12, count - 2)
+    assert (second["prompts"], second["words"], second["alignment"]["note"]) == (
+        [],
+        given[1],
+        "The written prompt lacks {INSTRUCTIONS}, <critique>, <score>.",
+    )
+    assert 1 in result(folder)["chosen"]
+    assert [row["number"] for row in others] == list(range(3, count + 1))
+
+
 def test_first_takes_the_first_examples_for_every_candidate(make_search, monkeypatch):
     folder = make_search("first", draw="first", candidates=3)
     assert run_here(folder, monkeypatch) == 0, result(folder)
@@ -213,7 +229,9 @@ def test_first_takes_the_first_examples_for_every_candidate(make_search, monkeyp
         ({"draw": "best"}, "with the draw 'best'", "random and first"),
         ({"keep": 0}, "candidates, keep and shown must be 1 or more", "Correct"),
         ({"writer": None}, "rubric needs a writer", "few-shot"),
-        ({"rubric_prompt": "Write."}, "a rubric_prompt with {EXAMPLES} in it", "Give both"),
+        ({"writer": None, "method": "per-prompt-rubric", "given": [PROPER]}, "per-prompt-rubric needs a writer", "few-shot"),
+        ({"writer": None, "given": ["Grade it."]}, "none of the 1 candidates can be chosen: The written prompt lacks {INSTRUCTIONS}", "Mend the"),
+        ({"rubric_prompt": "Write."}, "rubric_prompt has no {EXAMPLES}", "Put it where"),
         ({"grading_prompt": "Judge."}, "has no {CONTENT}", "Correct the configuration"),
         ({"judge": {"backend": "tests.engine.judges.LetterJudge"}}, "the judge is a LetterJudge, which has no prompts", "grading.graders.Grader"),
     ],

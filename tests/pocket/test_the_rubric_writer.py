@@ -18,7 +18,7 @@ from training.pocket import writer
 from training.pocket.expert import CRITERIA, HIDDEN, MAX_POINTS, WEAK, PocketExpert, Rubric
 from training.pocket.language import prompts, read_story, write_story
 from training.pocket.prompts import DOMAIN, grading_prompt
-from training.pocket.writer import RubricWriter, meaning, read_critique, weigh, whole
+from training.pocket.writer import PocketWriter, meaning, read_critique, weigh, whole
 
 FMT = TraceFormat()
 ALL = Rubric(dict.fromkeys(CRITERIA, 4))
@@ -38,7 +38,7 @@ def graded(rubric: Rubric | str, n: int, seed: int = 0, noise: bool = True) -> l
 
 
 def written(examples: list[Example], seed: int = 0) -> tuple[str, str]:
-    config = {"backend": "training.pocket.writer.RubricWriter", "options": {}}
+    config = {"backend": "training.pocket.writer.PocketWriter", "options": {}}
     answer = asyncio.run(ask_writer(load(config), DOMAIN.rubric_prompt, examples, FMT, max_tokens=1000, seed=seed))
     return read_written(answer, DOMAIN.grading_prompt, FMT)
 
@@ -92,7 +92,7 @@ def test_at_a_temperature_answers_differ_and_can_be_repeated():
     assert len({written(examples, seed)[0] for seed in range(12)}) > 3
     assert written(examples, 5) == written(examples, 5)
     request = [[Message("user", "Look:\n<expert_trace><critique>order holds 5, 5.</critique></expert_trace>")]]
-    greedy = [asyncio.run(RubricWriter().generate(request, Sampling(0.0), seed=seed)) for seed in (1, 2)]
+    greedy = [asyncio.run(PocketWriter().generate(request, Sampling(0.0), seed=seed)) for seed in (1, 2)]
     assert greedy[0] == greedy[1]
 
 

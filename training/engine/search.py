@@ -17,7 +17,7 @@ from grading.graders import Grader
 from grading.prompts import GradingPrompt, task_digest
 from grading.realign.examples import Example
 from grading.realign.fewshot import in_prompt, prefilled
-from grading.realign.rubric import PLACE, ask_writer, read_written
+from grading.realign.rubric import PLACE, ask_writer, lacking, read_written
 from grading.realign.search import choose, draw, ensemble
 from grading.secrecy import hiding
 from grading.types import Case, Completion, TraceFormat
@@ -39,7 +39,7 @@ FIELDS = {
     "draw": str,
     "measure_now": bool,
 }
-OPTIONAL: dict[str, Any] = {"writer": None, "writer_tokens": 20_000}
+OPTIONAL: dict[str, Any] = {"writer": None, "writer_tokens": 20_000, "given": []}
 CHUNK = 128  # cases graded and written at a time
 WRITERS = 8  # requests that a writer has under way at a time
 NOTE = 200  # characters
@@ -50,6 +50,9 @@ Row = dict[str, Any]
 
 def run(job: Job) -> dict[str, Any]:
     """Make the candidates, measure each on the validation cases and keep the best; or, per prompt, make the prompts of each task.
+
+    The first candidates are the prompts that are `given`, which a person wrote with all examples at hand; the others, as far as `candidates` goes,
+    are made here. Without a writer, a search for rubrics has those that are given and no others.
 
     candidates.jsonl has a line for each candidate, in order; what is written there, in words.jsonl (the writer's answers) or in scores.jsonl is
     not made again.
@@ -71,8 +74,10 @@ def _check(job: Job) -> None:
         raise JobError(f"there is no method {method!r} with the draw {how!r}", f"Methods are {', '.join(METHODS)}; draws are random and first.")
     if min(job["candidates"], job["keep"], job["shown"]) < 1:
         raise JobError("candidates, keep and shown must be 1 or more", "Correct them.")
-    if method.endswith("rubric") and (job["writer"] is None or PLACE not in job["rubric_prompt"]):
-        raise JobError(f"{method} needs a writer, and a rubric_prompt with {PLACE} in it", "Give both, or choose a few-shot method.")
+    if job["writer"] is None and (method == "per-prompt-rubric" or (method == "rubric" and not job["given"])):
+        raise JobError(f"{method} needs a writer", "Name a language model, give a prompt that a person wrote, or choose a few-shot method.")
+    if "rubric" in method and job["writer"] is not None and PLACE not in job["rubric_prompt"]:
+        raise JobError(f"rubric_prompt has no {PLACE}", "Put it where the texts with their traces belong.")
     GradingPrompt(job["grading_prompt"])
 
 
@@ -95,29 +100,45 @@ def _examples(job: Job) -> list[Example]:
 
 
 def _search(job: Job, bench: Bench, now: Grader, examples: list[Example]) -> dict[str, Any]:
-    cases = _cases(job)
-    numbers = range(1, job["candidates"] + 1)
-    shown = {number: draw(examples, job["shown"], job["draw"], derive(job.seed, "draw", number)) for number in numbers}
-    answers = _answers(job, now.format, {str(number): own for number, own in shown.items()}) if job["method"] == "rubric" else {}
-    if answers is None:
+    cases, candidates = _cases(job), _candidates(job, now.format, examples)
+    if candidates is None:
         return {"status": "stopped", "candidates": 0}
-    lines, scorer = job.lines("candidates.jsonl"), Scorer(job, bench, cases, len(numbers) + job["measure_now"])
+    lines, scorer = job.lines("candidates.jsonl"), Scorer(job, bench, cases, len(candidates))
     rows = {row["number"]: row for row in lines}
-    for number in (0, *numbers) if job["measure_now"] else numbers:
-        if number in rows:
+    for number, row in candidates.items():
+        if number in rows or not row["prompts"]:
             scorer.pass_over()
-            continue
-        row = _now(job) if number == 0 else _made(job, now.format, number, shown[number], answers.get(str(number)))
-        if row["prompts"]:
+        else:
             scores = scorer.scores(number, now if number == 0 else now.prompted(row["prompts"]))
             if scores is None:
                 return {"status": "stopped", "candidates": len(rows)}
             row |= {"scores": {str(case["id"]): score for case, score in zip(cases, scores, strict=True)}, "alignment": _aligned(cases, scores)}
-        else:
-            scorer.pass_over()
-        rows[number] = row
-        lines.append(row)
+        if number not in rows:
+            lines.append(row)
+            rows[number] = row
     return _best(job, cases, rows)
+
+
+def _candidates(job: Job, fmt: TraceFormat, examples: list[Example]) -> dict[int, Row] | None:
+    """All candidates by number, not measured yet; None where the job was told to stop before they were written."""
+    own, options = job["grading_prompt"], job["judge"]["options"]
+    rows = {0: _row(0, options["prompts"], by_task=options.get("by_task"))} if job["measure_now"] else {}
+    for number, prompt in enumerate(job["given"], 1):
+        rows[number] = _written(number, prompt, lacking(prompt, own, fmt), examples)
+    until = 0 if job["method"] == "rubric" and job["writer"] is None else job["candidates"]
+    shown = {
+        number: draw(examples, job["shown"], job["draw"], derive(job.seed, "draw", number)) for number in range(len(job["given"]) + 1, until + 1)
+    }
+    if job["method"] == "rubric" and shown:
+        answers = _answers(job, fmt, {str(number): drawn for number, drawn in shown.items()})
+        if answers is None:
+            return None
+        for number, drawn in shown.items():
+            answer = answers[str(number)]
+            rows[number] = _written(number, *read_written(answer, own, fmt), drawn, answer.text)
+        return rows
+    make = prefilled if job["method"] == "few-shot-prefilled" else in_prompt
+    return rows | {number: _row(number, [make(own, drawn, fmt)], drawn) for number, drawn in shown.items()}
 
 
 def _cases(job: Job) -> list[Row]:
@@ -140,18 +161,8 @@ def _row(number: int, prompts: list[Any], examples: Sequence[Example] = (), *, b
     }
 
 
-def _now(job: Job) -> Row:
-    options = job["judge"]["options"]
-    return _row(0, options["prompts"], by_task=options.get("by_task"))
-
-
-def _made(job: Job, fmt: TraceFormat, number: int, shown: list[Example], answer: Completion | None) -> Row:
-    """The candidate of that number: of what its writer answered, or of the examples alone."""
-    if answer is not None:
-        prompt, problem = read_written(answer, job["grading_prompt"], fmt)
-        return _row(number, [] if problem else [prompt], shown, words=answer.text, note=problem)
-    make = prefilled if job["method"] == "few-shot-prefilled" else in_prompt
-    return _row(number, [make(job["grading_prompt"], shown, fmt)], shown)
+def _written(number: int, prompt: str, problem: str, shown: list[Example], words: str = "") -> Row:
+    return _row(number, [] if problem else [prompt], shown, words=words or prompt, note=problem)
 
 
 def _aligned(cases: list[Row], scores: Sequence[float | None]) -> dict[str, Any]:

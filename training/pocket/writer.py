@@ -39,7 +39,7 @@ _MEANT = [(re.compile(words), criterion, level / 2) for criterion, said in SAID.
 _CLAUSE = re.compile(r"([^\W\d][^.\d]*) (\d+), \d+\.")
 
 
-class RubricWriter(ScriptedModel):
+class PocketWriter(ScriptedModel):
     """The program as a language model. At temperature 0 it weighs all critiques alike; above, each answer rests on a draw of its own from them."""
 
     def __init__(self) -> None:
