@@ -196,7 +196,8 @@ def _per_prompt(job: Job, fmt: TraceFormat, examples: list[Example]) -> dict[str
     shown = {task: draw(own, job["shown"], job["draw"], derive(job.seed, "draw", task)) for task, own in groups.items()}
     words, problem = "", ""
     if job["method"] == "per-prompt-few-shot":
-        by_task = {task: [in_prompt(job["grading_prompt"], own, fmt)] for task, own in shown.items()}
+        # As turns: in the prompt they may cost a weak grader its form, and nothing is measured here that would show it.
+        by_task: dict[str, list[Any]] = {task: [prefilled(job["grading_prompt"], own, fmt)] for task, own in shown.items()}
     else:
         answers = _answers(job, fmt, shown)
         if answers is None:
