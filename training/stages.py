@@ -153,7 +153,8 @@ def _realign(experiment: Experiment, row: Stage, stage: protocol.Realign) -> Pro
         fmt, files = experiment.config["format"], {"examples.jsonl": rows}
         spec |= {"score_range": [fmt["score_min"], fmt["score_max"]]} if kind == "scalar" else {"score_tag": fmt["score_tag"]}
         if plan.probes and plan.evaluation:
-            spec["probe"], files["probe.jsonl"] = _probe(experiment, stage, parent, len(row.arguments["feedback"]))
+            judge = scalar(experiment, judge_path(parent)) if kind == "scalar" else parent.judge
+            spec["probe"], files["probe.jsonl"] = _probe(experiment, stage, judge, len(row.arguments["feedback"]))
         _attach(row, jobs.make(experiment, stage.key, kind, spec, files))
 
     def finish(result: dict[str, Any]) -> protocol.Outcome:
@@ -194,7 +195,7 @@ def _probe(experiment: Experiment, stage: protocol.Realign, parent: ProxyVersion
     ]
     seen = examples * stage.epochs
     at = sorted({round(seen * i / plan.probes) for i in range(plan.probes + 1)})
-    return {"judge": parent.judge, "cases": "probe.jsonl", "at": at}, cases
+    return {"judge": judge, "cases": "probe.jsonl", "at": at}, cases
 
 
 def _search(experiment: Experiment, row: Stage, stage: protocol.Search) -> Progress:
