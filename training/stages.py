@@ -5,7 +5,6 @@ Each returns the stage's outcome, or None while it is not there yet; `note` says
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from django.utils import timezone
@@ -154,7 +153,7 @@ def _realign(experiment: Experiment, row: Stage, stage: protocol.Realign) -> Pro
         spec |= {"score_range": [fmt["score_min"], fmt["score_max"]]} if kind == "scalar" else {"score_tag": fmt["score_tag"]}
         if plan.probes and plan.evaluation:
             judge = scalar(experiment, judge_path(parent)) if kind == "scalar" else parent.judge
-            spec["probe"], files["probe.jsonl"] = _probe(experiment, stage, judge, len(row.arguments["feedback"]))
+            spec["probe"], files["probe.jsonl"] = _probe(experiment, stage, judge, len(rows))
         _attach(row, jobs.make(experiment, stage.key, kind, spec, files))
 
     def finish(result: dict[str, Any]) -> protocol.Outcome:
@@ -168,7 +167,7 @@ def _realign(experiment: Experiment, row: Stage, stage: protocol.Realign) -> Pro
     return _result(row, f"Realigning the proxy at step {stage.step}: version {stage.number} learns from {learnt} verdicts.", finish)
 
 
-def _lesson(experiment: Experiment, row: Stage, stage: protocol.Realign) -> tuple[str, Iterable[dict[str, Any]]]:
+def _lesson(experiment: Experiment, row: Stage, stage: protocol.Realign) -> tuple[str, list[dict[str, Any]]]:
     """The kind of job that teaches the proxy, and its examples; what they rest on is kept in the stage's row."""
     method = experiment.plan.protocol
     if method in protocol.SHOWN:
@@ -176,15 +175,15 @@ def _lesson(experiment: Experiment, row: Stage, stage: protocol.Realign) -> tupl
         row.arguments |= {name: written.arguments[name] for name in ("feedback", "skipped")}
         feedback = list(Feedback.objects.filter(pk__in=written.arguments["feedback"]).select_related("item__rollout__prompt"))
         assert written.job is not None
-        return "distil", learning.rewritten(experiment, feedback, read_rows(written.job.path / "traces.jsonl"))
+        return "distil", list(learning.rewritten(experiment, feedback, read_rows(written.job.path / "traces.jsonl")))
     lesson = learning.lesson(experiment, stage)
     row.arguments |= {"feedback": [f.pk for f in lesson.feedback], "skipped": lesson.skipped}
     if method == "scalar-head":
-        return "scalar", learning.scored(experiment, lesson.feedback)
-    return "distil", learning.examples(experiment, lesson.feedback)
+        return "scalar", list(learning.scored(experiment, lesson.feedback))
+    return "distil", list(learning.examples(experiment, lesson.feedback))
 
 
-def _probe(experiment: Experiment, stage: protocol.Realign, parent: ProxyVersion, examples: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def _probe(experiment: Experiment, stage: protocol.Realign, judge: dict[str, Any], rows: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """What alignment is measured on while the proxy learns, and after how many samples (paper, appendix B.1): the texts of the look at this step."""
     plan, asked = experiment.plan, experiment.stages.select_related("batch").get(key=f"ask-eval-{stage.step}")
     judged = asking.verdicts(asked.batch) if asked.batch is not None else []
@@ -193,7 +192,7 @@ def _probe(experiment: Experiment, stage: protocol.Realign, parent: ProxyVersion
         for f in judged
         if (r := f.item.rollout) and f.score is not None
     ]
-    seen = examples * stage.epochs
+    seen = rows * stage.epochs
     at = sorted({round(seen * i / plan.probes) for i in range(plan.probes + 1)})
     return {"judge": judge, "cases": "probe.jsonl", "at": at}, cases
 

@@ -203,9 +203,8 @@ def _expert(expert: Expert | None, owner: Any, plan: Plan, errors: dict[str, str
     elif not querysets.usable_by(owner).filter(pk=expert.pk).exists():
         errors["expert"] = f"You may not use {expert.name}; choose another expert, or ask an admin."
     elif plan.protocol in ("ceiling", "prompt-optimisation") and expert.kind not in Expert.ALONE:
-        errors["expert"] = (
-            f"{dict(protocol.CHOICES)[plan.protocol].partition(':')[0].capitalize()} needs an expert that answers by itself: a language model or a program, not people."
-        )
+        method = dict(protocol.CHOICES)[plan.protocol].partition(":")[0].capitalize()
+        errors["expert"] = f"{method} needs an expert that answers by itself: a language model or a program, not people."
     for one in experts:
         if one.kind == Expert.Kind.HUMAN and not one.members.exists():
             errors["expert"] = f"Nobody is a member of {one.name}, so nobody would ever answer; have an admin add people to it."

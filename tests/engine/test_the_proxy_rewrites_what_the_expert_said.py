@@ -84,7 +84,9 @@ def test_rows_that_will_not_do_are_named(make_job, monkeypatch):
     write_rows(folder / "examples.jsonl", [{"id": 1, "instructions": "Write.", "content": "x", "critique": " ", "deliberation": ""}])
     assert run_here(folder, monkeypatch) == 1
     assert "example 1 lacks id, instructions, content, critique or deliberation" in result(folder)["error"]
-    write_rows(folder / "examples.jsonl", [{"id": 1, "instructions": "Write.", "content": text, "critique": "x", "deliberation": ""} for text in "ab"])
+    write_rows(
+        folder / "examples.jsonl", [{"id": 1, "instructions": "Write.", "content": text, "critique": "x", "deliberation": ""} for text in "ab"]
+    )
     assert run_here(folder, monkeypatch) == 1
     assert "two examples have the same id" in result(folder)["error"]
     write_rows(folder / "examples.jsonl", [])
