@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from grading.graders import Grader, Requests
+from grading.graders import Grader
 from grading.realign import context
 from grading.secrecy import clean
 from grading.types import Case, Message
@@ -79,7 +79,8 @@ def rewrite(job: Job, bench: Bench, grader: Grader, chunk: Sequence[dict[str, An
     """
     cases = [Case(example["instructions"], example["content"]) for example in chunk]
     asked = []
-    for (*turns, last), example in zip(Requests(grader.prompts[0], cases, grader.format), chunk, strict=True):
+    for case, example in zip(cases, chunk, strict=True):
+        *turns, last = grader.prompts_for(case)[0].messages(case, grader.format)
         words = context.words(example["critique"], example["deliberation"], example.get("score"), grader.format, job["show"])
         asked.append([*turns, Message(last.role, context.request(job["context_prompt"], last.content, words))])
     rows: list[list[dict[str, Any]]] = [[] for _ in chunk]
