@@ -71,12 +71,11 @@ def test_a_text_that_speaks_of_experts_may_be_called_what_it_is(make_job, monkey
     assert "leak" not in result(folder)["rejected"]
 
 
-def test_where_nothing_can_be_learnt_from_the_job_fails_with_the_reasons(make_job, monkeypatch):
-    monkeypatch.setattr("tests.engine.judges.rewritten", lambda messages, seed: "As the expert says." if seed % 2 else "")
-    folder = make_job("rewrite", "rewrite", traces=1, tries=2)
-    assert run_here(folder, monkeypatch) == 1
-    assert result(folder)["error"] == "none of 20 traces can be learnt from (no score 20)"
-    assert "traces.jsonl" in result(folder)["advice"]
+def test_where_nothing_can_be_learnt_from_all_tries_are_made_and_counted(make_job, monkeypatch):
+    monkeypatch.setattr("tests.engine.judges.rewritten", lambda messages, seed: "As the expert says.")
+    folder = make_job("rewrite", "rewrite", traces=2, tries=3)
+    assert run_here(folder, monkeypatch) == 0
+    assert result(folder) == {"status": "done", "examples": 10, "kept": 0, "tried": 30, "rejected": {"no score": 30}}
 
 
 def test_rows_that_will_not_do_are_named(make_job, monkeypatch):
