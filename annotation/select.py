@@ -19,9 +19,10 @@ from annotation.selection import Array
 # Of a million rollouts, ten grades each: the server adds them up many times faster than they could be fetched.
 MOMENTS = """
 SELECT rollout_id, count(*), avg(score), coalesce(stddev_samp(score), 0) FROM annotation_proxygrade
-WHERE proxy = %(proxy)s AND rollout_id = ANY(%(rollouts)s) AND score > '-Infinity' AND score < 'Infinity' GROUP BY rollout_id
+WHERE proxy = %(proxy)s AND rollout_id BETWEEN %(first)s AND %(last)s AND rollout_id = ANY(%(rollouts)s)
+AND score > '-Infinity' AND score < 'Infinity' GROUP BY rollout_id
 """
-FETCHED = 10_000  # rows at a time
+AT_ONCE = 20_000  # rollouts: memory is theirs and not all rollouts'
 STRATEGIES = ("random", "max-variance", "max-disagreement")
 
 
@@ -77,10 +78,12 @@ def proxy_spreads(rollouts: Sequence[int], proxy: str) -> Array:
     """`selection.relative_spread` of the scores that the proxy version gave each of `rollouts`, which are in ascending order."""
     spreads = np.full(len(rollouts), -np.inf)
     with connection.cursor() as cursor:
-        cursor.execute(MOMENTS, {"rollouts": list(rollouts), "proxy": proxy})
-        while rows := cursor.fetchmany(FETCHED):
-            ids, *moments = np.array(rows, dtype=float).T
-            spreads[np.searchsorted(rollouts, ids)] = selection.spread_by_mean(*moments)
+        for start in range(0, len(rollouts), AT_ONCE):
+            some = list(rollouts[start : start + AT_ONCE])
+            cursor.execute(MOMENTS, {"proxy": proxy, "first": some[0], "last": some[-1], "rollouts": some})
+            if rows := cursor.fetchall():
+                ids, *moments = np.array(rows, dtype=float).T
+                spreads[start + np.searchsorted(some, ids)] = selection.spread_by_mean(*moments)
     return spreads
 
 

@@ -136,7 +136,8 @@ GRADES = st.lists(st.none() | st.just(float("nan")) | st.floats(-1e6, 1e6).map(l
 
 @settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(GRADES, min_size=1, max_size=6), st.integers(0, 3), st.integers(0, 100))
-def test_spreads_added_up_by_the_server_are_those_of_the_grades(domain, grades, n, seed):
+def test_spreads_added_up_by_the_server_are_those_of_the_grades(domain, monkeypatch, grades, n, seed):
+    monkeypatch.setattr("annotation.select.AT_ONCE", 2)
     with transaction.atomic():
         pool = make_rollouts(domain, len(grades))
         grade(pool, grades)
