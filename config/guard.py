@@ -2,6 +2,7 @@
 
 Whoever starts it writes the programs as one line of JSON, {name: {"command": [...], "log": path}}, to its standard input and keeps
 that open: when it closes, however its holder ended, everything here ends too, training jobs in sessions of their own included.
+With "once": true a program is not started again: its end is the guard's.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ SAVING_SECONDS = 8.0
 class Program:
     """One program, started again when it ends, unless it keeps ending at once."""
 
-    def __init__(self, command: list[str], log: str) -> None:
-        self.command, self.log = command, Path(log)
+    def __init__(self, command: list[str], log: str, once: bool = False) -> None:
+        self.command, self.log, self.once = command, Path(log), once
         self.quick_ends, self.started = 0, 0.0
         self.pid = 0
 
@@ -61,6 +62,8 @@ def main() -> int:
             for name, program in programs.items():
                 if program.pid not in ended:
                     continue
+                if program.once:
+                    return 0
                 if not program.ended():
                     print(f"{name} keeps ending as soon as it is started; see {program.log}.", flush=True)
                     return 1

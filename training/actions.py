@@ -27,13 +27,14 @@ State = Experiment.State
 
 
 def visible_to(user: Any) -> QuerySet[Experiment]:
-    """The experiments that `user` may see: their own, those shared with them; all of them for an admin."""
+    """The experiments that `user` may see: their own, those shared with them alone or in a suite; all of them for an admin."""
     if user.is_superuser:
         return Experiment.objects.all()
     if not user.is_authenticated:
         return Experiment.objects.none()
     # No join that doubles rows: an owner may be a member too.
-    return Experiment.objects.filter(Q(owner=user) | Q(pk__in=user.shared_experiments.values("pk")))
+    shared = Q(pk__in=user.shared_experiments.values("pk")) | Q(suite__in=user.shared_suites.values("pk"))
+    return Experiment.objects.filter(Q(owner=user) | shared)
 
 
 def create_experiment(

@@ -7,7 +7,7 @@ from typing import Any
 from django.contrib import admin
 from django.http import HttpRequest
 
-from training.models import Checkpoint, Experiment, Job, Measurement, ProxyVersion, Stage, StepMetric
+from training.models import Checkpoint, Experiment, Job, Measurement, ProxyVersion, Stage, StepMetric, Suite
 
 
 class ReadOnly(admin.ModelAdmin):
@@ -25,6 +25,12 @@ class ReadOnly(admin.ModelAdmin):
 class ExperimentAdmin(ReadOnly):
     list_display = ["name", "title", "domain", "expert", "state", "sample_budget", "seed", "owner", "created"]
     list_filter = ["state", "domain", "expert"]
+    search_fields = ["name", "title"]
+
+
+@admin.register(Suite)
+class SuiteAdmin(ReadOnly):
+    list_display = ["name", "title", "domain", "expert", "running", "owner", "created"]
     search_fields = ["name", "title"]
 
 

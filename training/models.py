@@ -18,6 +18,26 @@ from training import presets, protocol
 JOB_KINDS = ("sample", "rl", "distil", "scalar", "rewrite", "search", "optimise", "grade")  # modules of training.engine
 
 
+class Suite(models.Model):
+    """Arms x seeds on one domain: experiments that share base policies, prompts, eval split and ceiling. `training.suite.plan` reads its config."""
+
+    name = models.SlugField(max_length=40, unique=True)
+    title = models.CharField(max_length=160)
+    domain = models.ForeignKey(Domain, on_delete=models.PROTECT, related_name="suites")
+    expert = models.ForeignKey(Expert, on_delete=models.PROTECT, related_name="suites")
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="suites")
+    members = models.ManyToManyField(settings.AUTH_USER_MODEL, blank=True, related_name="shared_suites")
+    config = models.JSONField(help_text="arms, seeds, bases and the name of the ceiling arm; fixed when it is made.")
+    running = models.BooleanField(default=False, help_text="Workers start the next of its experiments as others end.")
+    created = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        ordering = ["-created"]
+
+    def __str__(self) -> str:
+        return self.title
+
+
 class Experiment(models.Model):
     """One run of a protocol. `config` is frozen when it starts: everything that changes a number in its results."""
 
@@ -46,6 +66,9 @@ class Experiment(models.Model):
     config = models.JSONField(default=dict, help_text="presets.Plan as data, and the domain's prompts as they were at the start.")
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="experiments")
     members = models.ManyToManyField(settings.AUTH_USER_MODEL, blank=True, related_name="shared_experiments")
+    suite = models.ForeignKey(Suite, null=True, blank=True, on_delete=models.PROTECT, related_name="experiments")
+    arm = models.CharField(max_length=30, blank=True, help_text="Of the suite.")
+    base = models.CharField(max_length=20, blank=True, help_text="Name of the suite's base policy that it starts from.")
     state = models.CharField(max_length=8, choices=State, default=State.DRAFT)
     note = models.TextField(blank=True, help_text="What it is doing, waits for, or what went wrong and what to do; in words.")
     created = models.DateTimeField(default=timezone.now, editable=False)
@@ -54,7 +77,10 @@ class Experiment(models.Model):
 
     class Meta:
         ordering = ["-created"]
-        constraints = [models.CheckConstraint(condition=Q(sample_budget__gt=0), name="experiment_budget_is_positive")]
+        constraints = [
+            models.CheckConstraint(condition=Q(sample_budget__gt=0), name="experiment_budget_is_positive"),
+            models.UniqueConstraint(fields=["suite", "arm", "base", "seed"], name="experiment_once_per_suite"),
+        ]
 
     def __str__(self) -> str:
         return self.title

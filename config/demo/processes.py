@@ -11,6 +11,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
 from typing import IO
 
 from django.conf import settings
@@ -44,6 +46,27 @@ def free_port(wanted: int) -> int:
     raise CommandError(f"No port from {wanted} to {wanted + 49} is free. Name another with PORT=.")
 
 
+def guarded(programs: Mapping[str, Mapping[str, object]], log: Path) -> subprocess.Popen[str]:
+    """A guard (`config.guard`) that runs `programs`; they end when `end` is called, and also if this process is killed."""
+    environ = os.environ | {"DJANGO_SETTINGS_MODULE": "config.settings", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    command = [sys.executable, "-m", "config.guard"]
+    with log.open("wb") as stream:
+        guard = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=stream, stderr=stream, cwd=settings.BASE_DIR, env=environ, text=True)
+    assert guard.stdin
+    guard.stdin.write(json.dumps(programs) + "\n")
+    guard.stdin.flush()
+    return guard
+
+
+def end(guard: subprocess.Popen[str]) -> None:
+    assert guard.stdin
+    guard.stdin.close()
+    try:
+        guard.wait(20)
+    except subprocess.TimeoutExpired:
+        guard.kill()
+
+
 class Processes:
     """Started on entry, ended on exit; they also end if this process is killed."""
 
@@ -52,30 +75,12 @@ class Processes:
 
     def __enter__(self) -> Processes:
         self.logs.mkdir(mode=0o700, exist_ok=True)
-        environ = os.environ | {"DJANGO_SETTINGS_MODULE": "config.settings", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
         self.guard_log = self.logs / "guard.log"
-        with self.guard_log.open("wb") as log:
-            self.guard = subprocess.Popen(
-                [sys.executable, "-m", "config.guard"],
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                cwd=settings.BASE_DIR,
-                env=environ,
-                text=True,
-            )
-        assert self.guard.stdin
-        self.guard.stdin.write(json.dumps(self.programs()) + "\n")
-        self.guard.stdin.flush()
+        self.guard = guarded(self.programs(), self.guard_log)
         return self
 
     def __exit__(self, *exc: object) -> None:
-        assert self.guard.stdin
-        self.guard.stdin.close()
-        try:
-            self.guard.wait(20)
-        except subprocess.TimeoutExpired:
-            self.guard.kill()
+        end(self.guard)
 
     def programs(self) -> dict[str, dict[str, object]]:
         celery = [sys.executable, "-m", "celery", "-A", "config"]

@@ -14,7 +14,7 @@ from rich.console import Console
 from config import embedded
 from config.demo import experiments, people
 from config.demo.processes import Processes, free_port, only_one
-from config.demo.watch import watch
+from config.watch import watch
 from training.domains import load_pocket
 from training.report import loop_closed, report
 from training.tables import tables

@@ -1,9 +1,9 @@
-"""The demo on a terminal: a bar for each experiment, a line for each stage that has ended."""
+"""Experiments on a terminal: a bar for each, a line for each stage that has ended. For the demo and for suites."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from django.db import DatabaseError, connection
 from django.db.models import Max
@@ -15,10 +15,14 @@ from training.narrate import sentence
 
 State = Experiment.State
 LOOK_SECONDS = 1.0
+MOST_BARS = 8  # of more experiments than this, those that run are shown
 
 
-def watch(names: list[str], console: Console, meanwhile: Callable[[], None]) -> list[Experiment]:
-    """Show the experiments until none of them is running or yet to start. `meanwhile` is called at every look. Returns their rows."""
+def watch(names: Sequence[str], console: Console, meanwhile: Callable[[], bool | None]) -> list[Experiment]:
+    """Show the experiments until none of them is running or yet to start. Returns their rows.
+
+    `meanwhile` is called at every look; while it says True, more is to come.
+    """
     told: set[int] = set(Stage.objects.filter(experiment__name__in=names, ended__isnull=False).values_list("pk", flat=True))
     if told:
         console.print(f"Going on after {len(told)} stages.")
@@ -33,19 +37,21 @@ def watch(names: list[str], console: Console, meanwhile: Callable[[], None]) -> 
     with Progress(*columns, console=console, transient=True, refresh_per_second=2) as bars:
         tasks = {}
         while True:
-            meanwhile()
             try:
+                more = meanwhile()
                 experiments = list(Experiment.objects.filter(name__in=names).order_by("id"))
                 for experiment in experiments:
                     if experiment.name not in tasks:
                         tasks[experiment.name] = bars.add_task("", name=experiment.name, total=experiment.plan.steps)
-                    bars.update(tasks[experiment.name], completed=steps_done(experiment), description=experiment.note.split("\n")[0][:90])
+                    shown = len(names) <= MOST_BARS or experiment.state in Experiment.ACTIVE
+                    note = experiment.note.split("\n")[0][:90]
+                    bars.update(tasks[experiment.name], completed=steps_done(experiment), description=note, visible=shown)
                 tell_new(experiments, told, console)
             except DatabaseError as exc:  # away for a moment: the workers wait for it as well
                 console.print(f"The database does not answer ({' '.join(str(exc).split())[:120]}); looking again.")
                 connection.close()
-                experiments = []
-            if experiments and not any(experiment.state in (State.DRAFT, *Experiment.ACTIVE) for experiment in experiments):
+                more, experiments = True, []
+            if not more and not any(experiment.state in (State.DRAFT, *Experiment.ACTIVE) for experiment in experiments):
                 return experiments
             time.sleep(LOOK_SECONDS)
 
