@@ -7,6 +7,9 @@ BIN := $(VENV)/bin
 SERVE ?= 1
 PORT ?= 8000
 FORCE ?= 0
+QUICK ?= 0
+JOBS ?= 2
+SEEDS ?=
 PYTEST ?=
 PYTHON := $(shell for p in python3.11 python3; do $$p -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && command -v $$p && break; done)
 PIPS := python -m pip --disable-pip-version-check -qq --no-input
@@ -19,13 +22,16 @@ export TOKENIZERS_PARALLELISM := false
 export OMP_NUM_THREADS := 1
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help demo test quick lint format clean chromium
+.PHONY: help demo sandwich test quick lint format clean chromium
 
 help: ## List what can be made
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
 
 demo: $(VENV)/.installed ## Run the whole loop in miniature and serve it (PORT=8000; SERVE=0 ends after the table)
 	@TOUCHSTONE_LOCAL=1 exec $(BIN)/python manage.py demo --port $(PORT) $(if $(filter 0 no,$(SERVE)),--no-serve)
+
+sandwich: $(VENV)/.installed ## Compare all methods with several seeds, resumable (QUICK=1: the main ones, one seed; JOBS=2; SEEDS="1 2 3")
+	@TOUCHSTONE_LOCAL=1 exec $(BIN)/python manage.py sandwich --jobs $(JOBS) $(if $(filter 1 yes,$(QUICK)),--quick) $(if $(SEEDS),--seeds $(SEEDS))
 
 test: $(VENV)/.installed-dev $(VLLM)/.installed chromium ## Check and test everything
 	@$(MAKE) --no-print-directory lint

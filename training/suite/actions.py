@@ -16,6 +16,7 @@ from annotation.models import AuditEntry, Domain, Expert
 from training import actions
 from training.errors import ExperimentError, InvalidExperiment
 from training.models import Experiment, ProxyVersion, Suite
+from training.presets import PRESETS, Plan
 from training.suite.plan import Arm, Base, Planned, planned
 from training.validation import Wishes, check
 
@@ -145,7 +146,7 @@ def experiment_of(suite: Suite, one: Planned) -> Experiment | None:
             domain=suite.domain,
             expert=suite.expert,
             preset=one.arm.preset,
-            changes=one.arm.changes,
+            changes=one.arm.plan,
             policy=one.base.path,
             seed=one.seed,
         )
@@ -190,20 +191,23 @@ def _shape(arms: Sequence[Arm], seeds: Sequence[int], bases: Sequence[Base], err
 
 
 def _plans(suite: Suite, errors: dict[str, str]) -> None:
-    """Every experiment that can be made by now could be made. Arms that start with another's proxy are checked when that is there."""
+    """Settle each arm's plan, and see that every experiment could be made. Where a proxy is taken over, all of it is checked when that is there."""
     for one in planned(suite):
-        if one.arm.after:
-            continue
         wishes = Wishes(one.name, "", suite.domain, suite.expert, one.arm.preset, one.arm.changes, one.base.path, "", one.seed, None, suite.owner)
         try:
-            plan, _ = check(wishes)
+            check(wishes)
         except InvalidExperiment as exc:
             own = {"policy": "bases", "expert": "expert", "domain": "domain"}
             for field, message in exc.errors.items():
-                errors.setdefault(own.get(field, "arms"), message if field in own else f"{one.arm.title}: {message}")
-        else:
-            if one.arm.name == suite.config["ceiling"] and plan.protocol != "ceiling":
-                errors["ceiling"] = f"{one.arm.title} is no ceiling: its protocol is {plan.protocol}."
+                if not one.arm.after or field in ("preset", "plan"):
+                    errors.setdefault(own.get(field, "arms"), message if field in own else f"{one.arm.title}: {message}")
+    if errors:
+        return
+    for arm in suite.config["arms"]:
+        preset = PRESETS[arm["preset"]].to_dict() if arm["preset"] else {}
+        arm["plan"] = Plan.from_dict(preset | arm["changes"]).to_dict()
+        if arm["name"] == suite.config["ceiling"] and arm["plan"]["protocol"] != "ceiling":
+            errors["ceiling"] = f"{arm['title']} is no ceiling: its protocol is {arm['plan']['protocol']}."
 
 
 def _recorded(suite: Suite, verb: str, actor: Any, **data: Any) -> None:

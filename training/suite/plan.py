@@ -13,7 +13,8 @@ from training.models import Suite
 class Arm:
     """One method of the suite. A main arm is run with every seed on every base, the others once, with the first of each.
 
-    An arm that starts with the proxy of another (`after`) takes that arm's version `proxy`, or its last one, of the same base and seed.
+    An arm that starts with the proxy of another (`after`) takes that arm's version `proxy`, or its last one, of the same base and seed. `plan` is
+    the preset with its changes as it was when the suite was made, so that all runs of an arm have the same.
     """
 
     name: str
@@ -23,6 +24,7 @@ class Arm:
     main: bool = True
     after: str = ""
     proxy: int | str = "last"
+    plan: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,20 +15,20 @@ from training.suite.plan import Arm, Base
 SEEDS = (1, 2, 3)
 QUICK_SEEDS = (1,)
 MAIN = [
-    Arm("ceiling", "Ceiling: RL on the expert's scores", "pocket-ceiling"),
+    Arm("ceiling", "Ceiling", "pocket-ceiling"),
     Arm("weak-proxy", "Weak proxy", "pocket-weak-proxy"),
     Arm("full-trace", "Full-trace distillation", "pocket-full-trace"),
-    Arm("full-trace-small", "Full-trace distillation, fewer samples", "pocket-full-trace-small"),
-    Arm("context-feedback", "Context distillation, feedback only", "pocket-context-feedback"),
+    Arm("full-trace-small", "Full-trace, fewer samples", "pocket-full-trace-small"),
+    Arm("context-feedback", "Context, feedback only", "pocket-context-feedback"),
     Arm("scalar-head", "Scalar head", "pocket-scalar-head"),
     Arm("rubric", "Rubric", "pocket-rubric"),
 ]
 ONCE = [
-    Arm("context-full", "Context distillation, full", "pocket-context-full", main=False),
+    Arm("context-full", "Context, all of the trace", "pocket-context-full", main=False),
     Arm("few-shot", "Few-shot", "pocket-few-shot", main=False),
     Arm("few-shot-prefilled", "Few-shot, prefilled", "pocket-few-shot-prefilled", main=False),
-    Arm("per-prompt-rubric", "Rubric of each prompt", "pocket-per-prompt-rubric", main=False),
-    Arm("per-prompt-few-shot", "Few-shot of each prompt", "pocket-per-prompt-few-shot", main=False),
+    Arm("per-prompt-rubric", "Per-prompt rubric", "pocket-per-prompt-rubric", main=False),
+    Arm("per-prompt-few-shot", "Per-prompt few-shot", "pocket-per-prompt-few-shot", main=False),
     Arm("prompt-optimisation", "Prompt optimisation", "pocket-prompt-optimisation", main=False),
     Arm("retrain", "From scratch with the last proxy", "pocket-retrain", main=False, after="full-trace"),
 ]
