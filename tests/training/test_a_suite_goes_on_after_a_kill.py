@@ -25,7 +25,7 @@ from training.suite.plan import Arm, Base
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 CEILING = Arm("ceiling", "Ceiling", "", {"protocol": "ceiling", **SMALL})
 FULL = Arm("full", "Full-trace distillation", "", {"protocol": "full-trace", **SMALL, **LESSONS})
-AGAIN = Arm("again", "From scratch", "", {"protocol": "weak-proxy", "stop_after_falls": 0, **SMALL}, main=False, after="full")
+AGAIN = Arm("again", "From scratch", "", {"protocol": "retrain", **SMALL}, main=False, after="full")
 
 
 def command(env: dict[str, str], out: Path) -> subprocess.Popen[str]:

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.django_db
 CEILING = Arm("ceiling", "Ceiling", "", {"protocol": "ceiling", **SMALL})
 WEAK = Arm("weak", "Weak proxy", "", {"protocol": "weak-proxy", "stop_after_falls": 0, **SMALL})
 FULL = Arm("full", "Full-trace distillation", "", {"protocol": "full-trace", **SMALL, **LESSONS})
-AGAIN = Arm("again", "From scratch", "", {"protocol": "weak-proxy", **SMALL}, main=False, after="full")
+AGAIN = Arm("again", "From scratch", "", {"protocol": "retrain", **SMALL}, main=False, after="full")
 
 
 @pytest.fixture
@@ -138,7 +138,12 @@ class Child:
 def test_runs_go_in_order_some_at_a_time_until_nothing_is_left(compare, model) -> None:
     suite = compare([CEILING, FULL, AGAIN], seeds=[1], bases=[Base("1", model)])
     begun: list[str] = []
-    runs = Runs(suite, plan.planned(suite), 2, lambda name: begun.append(name) or Child(name))
+
+    def begin(name: str) -> Child:
+        begun.append(name)
+        return Child(name)
+
+    runs = Runs(suite, plan.planned(suite), 2, begin)
     at_work = []
     while runs.look():
         at_work.append(len(runs.at_work))
@@ -152,7 +157,12 @@ def test_runs_go_in_order_some_at_a_time_until_nothing_is_left(compare, model) -
 def test_a_process_that_keeps_dying_fails_its_experiment_and_the_others_go_on(compare, model) -> None:
     suite = compare([CEILING, WEAK], seeds=[1], bases=[Base("1", model)])
     begun: list[str] = []
-    runs = Runs(suite, plan.planned(suite), 1, lambda name: begun.append(name) or Child(name, works="ceiling-b1" not in name))
+
+    def begin(name: str) -> Child:
+        begun.append(name)
+        return Child(name, works="ceiling-b1" not in name)
+
+    runs = Runs(suite, plan.planned(suite), 1, begin)
     while runs.look():
         pass
     assert begun.count("toys-ceiling-b1-s1") == MAX_ATTEMPTS

@@ -126,7 +126,7 @@ def _started(suite: Suite, one: Planned) -> bool:
         log.warning("%s cannot be made: %s", one.name, exc)
         return False
     except ExperimentError as exc:
-        Experiment.objects.filter(pk=experiment.pk).update(state=State.FAILED, note=getattr(exc, "note", str(exc)))
+        Experiment.objects.filter(name=one.name).update(state=State.FAILED, note=getattr(exc, "note", str(exc)))
         return False
     return True
 
@@ -149,9 +149,10 @@ def experiment_of(suite: Suite, one: Planned) -> Experiment | None:
             changes=one.arm.plan,
             policy=one.base.path,
             seed=one.seed,
+            proxy_version=proxy,
         )
-        made.suite, made.arm, made.base, made.proxy_version = suite, one.arm.name, one.base.name, proxy
-        made.save(update_fields=["suite", "arm", "base", "proxy_version"])
+        made.suite, made.arm, made.base = suite, one.arm.name, one.base.name
+        made.save(update_fields=["suite", "arm", "base"])
     return made
 
 

@@ -104,7 +104,7 @@ def pgr_against_samples(figure: Figure, results: Report, look: Look) -> None:
             points.append(Named(arm["title"], colour, fixed(arm["samples"]["total"]), estimate))
     _percent(axes)
     axes.margins(x=0.15, y=0.12)
-    _label(axes, points, look)
+    _label(figure, axes, points, look)
 
 
 def reward_over_steps(figure: Figure, results: Report, look: Look) -> None:
@@ -156,7 +156,7 @@ def predicted_against_actual(figure: Figure, results: Report, look: Look) -> Non
             axes.plot([x], [y], marker, color=colour, markersize=9, markeredgecolor=look.ground)
             points.append(Named(arm["title"], colour, fixed(x), fixed(y)))
     axes.margins(x=0.15, y=0.1)
-    _label(axes, points, look)
+    _label(figure, axes, points, look)
 
 
 def pgr_against_alignment(figure: Figure, results: Report, look: Look) -> None:
@@ -170,7 +170,7 @@ def pgr_against_alignment(figure: Figure, results: Report, look: Look) -> None:
             points.append(Named(arm["title"], colour, before, pgr))
     _percent(axes)
     axes.margins(x=0.15, y=0.12)
-    _label(axes, points, look)
+    _label(figure, axes, points, look)
 
 
 def _height(arms: list[Report]) -> float:
@@ -304,9 +304,8 @@ def fixed(value: float) -> Report:
 PLACES = [(dx * side, dy, "left" if side > 0 else "right") for dy in (0, 10, -10, 20, -20, 32, -32, 44, -44) for dx in (9,) for side in (1, -1)]
 
 
-def _label(axes: Axes, points: list[Named], look: Look) -> None:
+def _label(figure: Figure, axes: Axes, points: list[Named], look: Look) -> None:
     """Each point's name beside it, where it covers neither a mark, nor a bar, nor another name; with a thin line where that is some way off."""
-    figure = axes.figure
     paper = {"facecolor": look.ground, "edgecolor": "none", "alpha": 0.75, "pad": 0.5}  # so that it is read where it must cover something
     figure.draw_without_rendering()  # the layout decides where points lie
     figure.set_layout_engine("none")
@@ -314,7 +313,7 @@ def _label(axes: Axes, points: list[Named], look: Look) -> None:
     for point in points:
         at = (point.x["value"], point.y["value"])
         label = axes.annotate(point.name, at, (0, 0), textcoords="offset points", va="center", fontsize=8.5, color=point.colour, bbox=paper)
-        tried = []
+        tried: list[tuple[bool, int, int]] = []
         for place in PLACES:
             _put(label, place)
             box = label.get_window_extent()

@@ -86,7 +86,7 @@ def _described(arm: Arm, wanted: list[Planned]) -> Report:
         "preset": arm.preset,
         "plan": arm.plan,
         "planned": len(wanted),
-        "commands": [_command(one) for one in wanted],
+        "commands": [_command(one) for one in wanted if not arm.after],  # a proxy of another experiment is the suite's to hand on
     }
 
 
@@ -96,7 +96,7 @@ def _command(one: Planned) -> str:
     policy = str(path.relative_to(settings.BASE_DIR)) if path.is_relative_to(settings.BASE_DIR) else str(path)
     words = ["manage.py", "run_experiment", one.name]
     words += ["--preset", one.arm.preset] if one.arm.preset else []
-    words += [word for key, value in one.arm.changes.items() for word in ("--set", f"{key}={value}")]
+    words += [word for key, value in sorted(one.arm.changes.items()) for word in ("--set", f"{key}={value}")]
     return shlex.join([*words, "--policy", policy, "--seed", str(one.seed)])
 
 
@@ -130,9 +130,9 @@ def _recovered(mine: list[Run], tops: list[Run]) -> Report:
         strata = [run.base for run in mine]
     if not mine or not tops:
         return {"pgr": None, "efficiency": None}
-    pgr = recovery.pgr_over_runs(_finals(mine), _bases(mine), [expert_of(top.looks[-1]) for top in tops], strata=strata)
+    pgr = recovery.pgr_over_runs(_finals(mine), _bases(mine), _finals(tops), strata=strata)
     samples = [run.training_samples for run in mine]
-    curves = [[(look.samples, expert_of(look)) for look in top.looks] for top in tops]
+    curves = [[(look.samples, expert_of(look)) for look in top.looks[: top.stands + 1]] for top in tops]
     efficiency = asdict(recovery.efficiency(samples, _finals(mine), curves, strata=strata)) if sum(samples) else None
     return {"pgr": asdict(pgr), "efficiency": efficiency}
 
@@ -181,7 +181,7 @@ def _unscored(mine: list[Run]) -> float | None:
 def _point(run: Run, tops: list[Run]) -> Report:
     """One run alone; its PGR is by means only, against all ceiling runs from its base."""
     reward, base = (_reward(run, at) for at in (run.stands, 0))
-    top = _mean([_reward(other, -1) for other in tops if other.base == run.base])
+    top = _mean([_reward(other, other.stands) for other in tops if other.base == run.base])
     known = reward is not None and base is not None and top is not None and top > base
     return {
         "experiment": run.name,
@@ -211,7 +211,7 @@ def _curve(mine: list[Run]) -> Iterator[Report]:
         before = [(name, look.before) for name, look in here]
         after = [(name, look.after) for name, look in here if look.after is not None]
         graded = any(score is not None for _, look in before for score in look.proxy)
-        options = {"replicates": ALONG_THE_WAY}
+        options: dict[str, Any] = {"replicates": ALONG_THE_WAY}
         yield {
             "step": step,
             "runs": len(here),

@@ -48,18 +48,13 @@ def expert_of(look: Seen) -> Sample:
 
 
 def stands_for(history: History) -> int:
-    """Number of the judged look whose checkpoint the experiment stands for.
+    """Number of the judged look whose checkpoint the experiment stands for, by what its protocol said in the end (`protocol.Finish`).
 
-    The last one where looks come at fixed intervals. A protocol that watches for the fall of expert reward stands for the checkpoint before it
-    (paper, section 2.3): the one that it wrote down, or else the one with the highest mean so far.
+    The last one where looks come at fixed intervals; that before the fall of expert reward where a protocol watches for it (paper, section 2.3).
     """
     looks = history.judged
-    if (step := history.experiment.config.get("best_step")) is not None:
-        return max((i for i, look in enumerate(looks) if look.step <= step), default=0)
-    if any(look.purpose == "check" for look in looks):
-        means = [_mean(look.before.expert) for look in looks]
-        return means.index(max(means))
-    return len(looks) - 1
+    best_step = history.experiment.config.get("best_step", looks[-1].step)  # what ended before that was kept has none
+    return max((i for i, look in enumerate(looks) if look.step <= best_step), default=0)
 
 
 def run_of(experiment: Experiment) -> Run | None:
@@ -98,8 +93,3 @@ def _bare(seen: Seen) -> Seen:
     before, after = (look and replace(look, contents=[], traces=[]) for look in (seen.before, seen.after))
     assert before is not None
     return replace(seen, before=before, after=after)
-
-
-def _mean(scores: list[float | None]) -> float:
-    scored = [score for score in scores if score is not None]
-    return sum(scored) / len(scored) if scored else float("-inf")

@@ -39,7 +39,7 @@ class Command(BaseCommand):
         parser.add_argument("--report-only", action="store_true", help="Run nothing; report what is there.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        self.console = Console(file=getattr(self.stdout, "_out", self.stdout), soft_wrap=True, highlight=False)
+        self.console = Console(file=self.stdout._out, soft_wrap=True, highlight=False)  # so that captured output is captured
         if options["jobs"] < 1:
             raise CommandError("--jobs: at least 1 experiment at a time.")
         signal.signal(signal.SIGTERM, _interrupt)
