@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import fields as dataclass_fields
 from math import ceil
 from typing import Any
@@ -181,8 +182,15 @@ def free_name(title: str) -> str:
 def _estimate(plan: Plan, budget: int | None, expert: Expert | None, domain: Domain | None) -> dict[str, Any]:
     if min(plan.segment, plan.steps, plan.per_prompt) < 1 or plan.steps / plan.segment > 10_000:
         return {"error": "Cannot be counted yet: steps, steps between looks and rollouts of each prompt must be at least 1."}
+    return estimate_of([plan], budget, expert, domain)
+
+
+def estimate_of(plans: Iterable[Plan], budget: int | None, expert: Expert | None, domain: Domain | None) -> dict[str, Any]:
+    """Expert samples that all of the plans would take: `parts` by purpose, `total`, the `budget`, and what they would `cost` by `expert`."""
     tasks = 0 if domain is None else domain.prompts.filter(split=Prompt.Split.TRAIN).count()
-    counts = protocol.estimate(plan, tasks)
+    counts: Counter[str] = Counter()
+    for plan in plans:
+        counts.update(protocol.estimate(plan, tasks))
     purposes = {
         "initial": "to teach first",
         "update": "to teach again",

@@ -1,6 +1,7 @@
 from django.urls import path
 
 from training import views
+from training.suite import views as suites
 
 urlpatterns = [
     path("experiments/", views.experiments, name="experiments"),
@@ -16,4 +17,13 @@ urlpatterns = [
     path("experiments/<slug:slug>/rollouts/", views.rollouts, name="experiment-rollouts"),
     path("experiments/<slug:slug>/rollouts/<int:pk>/", views.rollout, name="rollout"),
     path("experiments/<slug:slug>/proxies/<int:number>/", views.proxy, name="proxy"),
+    path("suites/", suites.suites, name="suites"),
+    path("suites/new/", suites.new, name="suite-new"),
+    path("suites/new/estimate/", suites.estimate, name="suite-estimate"),
+    path("suites/<slug:slug>/", suites.suite, name="suite"),
+    path("suites/<slug:slug>/results/", suites.results, name="suite-results"),
+    path("suites/<slug:slug>/start/", suites.act, {"verb": "start"}, name="suite-start"),
+    path("suites/<slug:slug>/stop/", suites.act, {"verb": "stop"}, name="suite-stop"),
+    path("suites/<slug:slug>/report.<slug:kind>", suites.download, name="suite-report"),
+    path("suites/<slug:slug>/figures/<slug:figure>.<slug:kind>", suites.figure, name="suite-figure"),
 ]

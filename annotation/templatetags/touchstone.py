@@ -155,7 +155,7 @@ def navigation(context: dict[str, Any]) -> list[dict[str, Any]]:
     if roles.is_expert(user) and not roles.is_admin(user):  # an admin finds their own among everybody's
         links.append(("My quality", reverse("quality")))
     if roles.is_researcher(user):
-        links += [("Experiments", reverse("experiments")), ("Domains", reverse("domains"))]
+        links += [("Experiments", reverse("experiments")), ("Suites", reverse("suites")), ("Domains", reverse("domains"))]
     if roles.is_admin(user):
         links += [("Batches", reverse("batches")), ("Experts", reverse("experts")), ("Budgets", reverse("budgets"))]
     if user.is_superuser:

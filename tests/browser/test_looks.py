@@ -126,6 +126,7 @@ def addresses(scene, tmp_path) -> dict[str, tuple[str | None, str]]:
     scenery.failed(scene, tmp_path / "train-0")
     scenery.experiment(scene, "rosalind", "later", "Ceiling, for comparison", "pocket-ceiling", scene.program)
     measured(scene)
+    scenery.compared(scene)
     ready, _ = actions.load_ready("creative-writing", actor=scene.people["rosalind"])
     ready.guidelines += "\n\nTake your time."
     actions.save_domain(ready, actor=scene.people["rosalind"])
@@ -194,6 +195,10 @@ def addresses(scene, tmp_path) -> dict[str, tuple[str | None, str]]:
         "rollout": ("rosalind", f"/experiments/stories/rollouts/{rollout.pk}/"),
         "proxy": ("rosalind", "/experiments/stories/proxies/2/"),
         "new": ("rosalind", "/experiments/new/"),
+        "suites": ("rosalind", "/suites/"),
+        "suites-none": ("rahel", "/suites/"),
+        "suite": ("rosalind", "/suites/methods/"),
+        "suite-new": ("rosalind", "/suites/new/"),
     }
 
 

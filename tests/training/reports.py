@@ -24,7 +24,6 @@ def suite_report(unfinished: int = 1) -> dict[str, Any]:
         "title": "Pocket sandwich",
         "domain": "pocket-stories",
         "expert": "pocket",
-        "score_range": [0, 100],
         "seeds": [1, 2, 3],
         "bases": [{"name": "1", "path": "training/pocket/base"}],
         "ceiling": "ceiling",

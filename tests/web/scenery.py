@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -17,8 +17,9 @@ from annotation import roles
 from annotation.models import Batch, Domain, Expert, Feedback, Prompt, Rollout
 from training import presets
 from training.domains import load_pocket
-from training.models import Checkpoint, Experiment, Job, Measurement, ProxyVersion, Stage, StepMetric
+from training.models import Checkpoint, Experiment, Job, Measurement, ProxyVersion, Stage, StepMetric, Suite
 from training.pocket.language import write_story
+from training.suite.plan import Arm, planned
 
 PASSWORD = "a password for tests"
 GUIDELINES = """\
@@ -47,6 +48,7 @@ an egg, listening. Then she lit it, and took up the pen, and looked for some tim
 
 Wind north-west, she wrote. Lamp dark four minutes. Nobody called.
 """
+METHODS = {"pocket-ceiling": "Ceiling", "pocket-weak-proxy": "Weak proxy", "pocket-full-trace": "Full-trace distillation"}
 TASK = "Write an engaging, original short story of about 1,000 words. Suggested topic: the lighthouse ledger."
 
 
@@ -319,6 +321,76 @@ def failed(scenery: Scenery, folder: Path, name: str = "broken") -> Experiment:
     )
     found.refresh_from_db()
     return found
+
+
+def compared(scenery: Scenery, name: str = "methods") -> Suite:
+    """A suite of Rosalind's in the middle: three methods with two seeds, four of the six runs done."""
+    rng = Random(8)
+    arms = [Arm(preset.removeprefix("pocket-"), title, preset, plan=presets.PRESETS[preset].to_dict()) for preset, title in METHODS.items()]
+    suite = Suite.objects.create(
+        name=name,
+        title="Three methods",
+        domain=scenery.domain,
+        expert=scenery.program,
+        owner=scenery.people["rosalind"],
+        config={
+            "arms": [asdict(arm) for arm in arms],
+            "seeds": [1, 2],
+            "bases": [{"name": "1", "path": "/models/pocket"}],
+            "ceiling": "ceiling",
+        },
+    )
+    states = ["done", "done", "done", "done", "failed", "running"]
+    for one, state in zip(planned(suite), states, strict=True):
+        found = experiment(scenery, "rosalind", one.name, one.name, one.arm.preset, scenery.program)
+        found.suite, found.arm, found.base, found.seed, found.state = suite, one.arm.name, "1", one.seed, state
+        found.note = "The disk is full. Make room, then resume." if state == "failed" else ""
+        found.started = timezone.now() - timedelta(minutes=9)
+        if state == "done":
+            found.config |= {"format": {}, "best_step": 60}
+            found.ended = timezone.now()
+            _finished(scenery, found, {"ceiling": 20.0, "weak-proxy": -6.0, "full-trace": 17.0}[one.arm.name] + one.seed, rng)
+        found.save()
+    return suite
+
+
+def _finished(scenery: Scenery, found: Experiment, gain: float, rng: Random) -> None:
+    """Stages of three looks, at each of which expert reward has changed by `gain`."""
+    eval_ids = list(Prompt.objects.filter(domain=scenery.domain, split="eval").values_list("pk", flat=True)[:12])
+    for step in (0, 30, 60):
+        sample = _job(found, f"sample-{step}", "sample", timezone.now(), 48)
+        rollouts = stories(scenery, str(sample), step, "eval", 12, 4, rng, 0.5)
+        requests, at = [{"purpose": "eval", "split": "eval"}], {"step": step, "graded_by": "a1" * 32}
+        _stage(found, "sample", f"sample-{step}", at | {"prompts": {"eval": eval_ids}, "requests": requests}, job=sample)
+        look = judged(scenery, found, f"ask-eval-{step}", "eval", rollouts, rng, 45 + gain * step / 30)
+        _stage(found, "ask", f"ask-eval-{step}", at | {"purpose": "eval"}, batch=look)
+        if found.arm == "ceiling":
+            paid = stories(scenery, f"{found.name}/train-{step}", step + 1, "train", 40, 4, rng, 0.5)
+            _stage(
+                found,
+                "train",
+                f"train-{step}",
+                {"start": step},
+                {"step": step + 30},
+                batch=judged(scenery, found, f"train-{step}", "reward", paid, rng, 50),
+            )
+            continue
+        scores = {verdict.item.rollout_id: verdict.score for verdict in Feedback.objects.filter(item__batch=look).select_related("item")}
+        grades = [{"id": pk, "sample": i, "score": (score or 0) / 2 + rng.gauss(25 + step / 3, 8)} for pk, score in scores.items() for i in range(2)]
+        annotation.record_proxy_grades(str(sample), "a1" * 32, grades)
+        if found.arm == "full-trace" and step < 60:
+            pool = stories(scenery, str(sample), step, "train", 4, 4, rng, 0.5)
+            lesson = judged(scenery, found, f"ask-teach-{step}", "update" if step else "initial", pool, rng, 50)
+            feedback = list(Feedback.objects.filter(item__batch=lesson).values_list("pk", flat=True))
+            _stage(found, "realign", f"realign-{step}", {"number": 2 + step // 30, "feedback": feedback, "step": step})
+            grade = _job(found, f"grade-{step}", "grade", timezone.now(), 48)
+            _stage(found, "grade", f"grade-{step}", {"step": step, "graded_by": "b2" * 32}, job=grade)
+            annotation.record_proxy_grades(str(grade), "b2" * 32, [row | {"score": row["score"] / 2 + scores[row["id"]] / 2} for row in grades])
+
+
+def _stage(found: Experiment, kind: str, key: str, arguments: dict, outcome: dict | None = None, **rest: object) -> None:
+    number = found.stages.count() + 1
+    found.stages.create(number=number, kind=kind, key=key, arguments=arguments, outcome=outcome or {}, ended=timezone.now(), **rest)
 
 
 def everything(folder: Path) -> Scenery:

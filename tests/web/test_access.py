@@ -8,6 +8,7 @@ from django.urls import URLPattern, get_resolver, reverse
 from annotation import actions, trials
 from annotation.models import Rollout
 from tests.web import scenery
+from training.models import Suite
 
 PEOPLE = (None, "olga", "edith", "emil", "rosalind", "rahel", "ada")  # nobody, outsider, two experts, two researchers, admin
 # Status by person, in that order. "in" is a redirect to sign-in. The claim is Edith's; the experiments are Rosalind's.
@@ -97,6 +98,15 @@ MATRIX = {
     "experiment-rollouts": ("GET", ROSALIND),
     "rollout": ("GET", ROSALIND),
     "proxy": ("GET", ROSALIND),
+    "suites": ("GET", RESEARCHERS),
+    "suite-new": ("GET", RESEARCHERS),
+    "suite-estimate": ("POST", RESEARCHERS),
+    "suite": ("GET", ROSALIND),
+    "suite-results": ("GET", ROSALIND),
+    "suite-start": ("POST", posts(ROSALIND)),
+    "suite-stop": ("POST", posts(ROSALIND)),
+    "suite-report": ("GET", ROSALIND),
+    "suite-figure": ("GET", ROSALIND),
     "account": ("GET", ("in", *(200,) * 6)),
     "api-schema": ("GET", (401, *(200,) * 6)),
     "api-queue": ("GET", reviewers(200, 200, 200)),
@@ -111,6 +121,7 @@ MATRIX = {
     "api-revise": ("POST", reviewers(201, 404, 404)),
     "api-nowhere": ("GET", (401, *(404,) * 6)),
 }
+NO_ARMS = {"arms": [], "seeds": [], "bases": [], "ceiling": ""}
 DATA = {"review-draft": {"critique": "words", "version": 0}, "review-decline": {"reason": "unreadable"}}
 DATA |= {"api-draft": {"critique": "words"}, "api-submit": {"key": "k", "critique": "words", "score": 1}, "api-decline": {"reason": "unreadable"}}
 DATA |= {"api-revise": {"key": "r", "critique": "better words", "score": 2, "reason": "I read it again"}}
@@ -138,6 +149,11 @@ def addresses(scene) -> dict[str, str]:
     words |= {"domain-load": ["research-plans"], "domain-trial-outcome": [scene.domain.slug, trial]}
     words |= {name: [batch.pk] for name in ("batch", "batch-priority", "batch-close", "batch-release")}
     words |= {"batch-item": [batch.pk, claim.item_id], "batch-item-act": [batch.pk, claim.item_id, "release"]}
+    suite = Suite.objects.create(
+        name="empty", title="Empty", domain=scene.domain, expert=scene.program, owner=scene.people["rosalind"], config=NO_ARMS
+    )
+    words |= {name: [suite.name] for name in ("suite", "suite-results", "suite-start", "suite-stop")}
+    words |= {"suite-report": [suite.name, "csv"], "suite-figure": [suite.name, "rewards", "svg"]}
     budget = actions.set_budget(unit="samples", limit=50, expert=scene.panel)
     words |= {name: [budget.pk] for name in ("budget", "budget-chart", "budget-end")}
     words |= {name: [scene.panel.alias] for name in ("expert", "expert-noise")}

@@ -36,7 +36,6 @@ def report(suite: Suite) -> Report:
         "title": suite.title,
         "domain": suite.domain.slug,
         "expert": suite.expert.alias,
-        "score_range": [suite.domain.score_min, suite.domain.score_max],
         "seeds": suite.config["seeds"],
         "bases": suite.config["bases"],
         "ceiling": suite.config["ceiling"],

@@ -71,10 +71,11 @@ class Command(BaseCommand):
     def owner(self) -> Any:
         """The first admin; on a machine where there is none, the demo's people are made."""
         admins = get_user_model().objects.filter(is_active=True, is_superuser=True).order_by("pk")
-        if not admins.exists():
-            passwords = people.make_people()
-            self.say(f"The suite belongs to admin, whose password is shown this once: {passwords['admin']}")
-        return admins[0]
+        if not admins.exists() and (password := people.make_people().get("admin")):
+            self.say(f"The suite belongs to admin, whose password is shown this once: {password}")
+        if (found := admins.first()) is None:
+            raise CommandError("There is no active admin to own the suite: `manage.py createsuperuser`.")
+        return found
 
     def wanted(self, suite: Suite, options: dict[str, Any]) -> list[plan.Planned]:
         arms, seeds = [arm.name for arm in plan.arms(suite)], suite.config["seeds"]
@@ -101,6 +102,8 @@ class Command(BaseCommand):
         try:
             runs = Runs(suite, wanted, jobs, begin)
             watch([one.name for one in wanted], self.console, runs.look)
+        except InvalidExperiment as exc:
+            raise CommandError(str(exc)) from exc
         except KeyboardInterrupt:
             raise CommandError("Ended. Run it again to go on.", returncode=130) from None
         finally:
