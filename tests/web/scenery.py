@@ -7,6 +7,7 @@ from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.contrib.auth.models import Group, User
@@ -376,7 +377,9 @@ def _finished(scenery: Scenery, found: Experiment, gain: float, rng: Random) -> 
             )
             continue
         scores = {verdict.item.rollout_id: verdict.score for verdict in Feedback.objects.filter(item__batch=look).select_related("item")}
-        grades = [{"id": pk, "sample": i, "score": (score or 0) / 2 + rng.gauss(25 + step / 3, 8)} for pk, score in scores.items() for i in range(2)]
+        grades: list[dict[str, Any]] = [
+            {"id": pk, "sample": i, "score": (score or 0) / 2 + rng.gauss(25 + step / 3, 8)} for pk, score in scores.items() for i in range(2)
+        ]
         annotation.record_proxy_grades(str(sample), "a1" * 32, grades)
         if found.arm == "full-trace" and step < 60:
             pool = stories(scenery, str(sample), step, "train", 4, 4, rng, 0.5)

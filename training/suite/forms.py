@@ -47,8 +47,8 @@ class SuiteForm(forms.Form):
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        initial = {"arms": FIRST, "seeds": "1, 2, 3", "bases": str(settings.POCKET_BASE)}
-        super().__init__(*args, initial=initial, **kwargs)
+        super().__init__(*args, **kwargs)
+        self.initial = {"arms": FIRST, "seeds": "1, 2, 3", "bases": str(settings.POCKET_BASE)} | self.initial
         self.label_suffix = ""
 
     def clean_name(self) -> str:
@@ -79,7 +79,7 @@ class SuiteForm(forms.Form):
         """Expert samples of all its experiments together by purpose, what they would cost, and how many `runs` there are."""
         wrong = [self[name].label for name in ("arms", "seeds", "bases") if name in self.errors]
         if wrong:
-            return {"error": f"Cannot be counted yet: see {', '.join(wrong)}."}
+            return {"error": f"Cannot be counted yet: see {', '.join(map(str, wrong))}."}
         data = self.cleaned_data
         times = len(data["seeds"]) * len(data["bases"])
         if times * len(data["arms"]) > MOST_RUNS:

@@ -11,7 +11,7 @@ from typing import Any
 from django.core.cache import cache
 
 from training.models import Experiment, Suite
-from training.suite import figures, plan
+from training.suite import figures, plan, tables
 from training.suite.plan import Arm, Planned
 
 State = Experiment.State
@@ -82,6 +82,12 @@ def figure(results: dict[str, Any], name: str, kind: str, dark: bool) -> bytes:
         found = figures.draw(name, results, kind, dark=dark)
         cache.set(key, found, 3600)
     return found
+
+
+def cells(results: dict[str, Any]) -> list[list[tuple[str, str]]]:
+    """The rows of the table, each cell as its value and what stands below it: the interval."""
+    parts = [[cell.partition(" [") for cell in row] for row in tables.rows(results)]
+    return [[(value, bracket.strip() + interval) for value, bracket, interval in row] for row in parts]
 
 
 def promises(results: dict[str, Any]) -> list[dict[str, Any]]:

@@ -47,7 +47,7 @@ def results(request: HttpRequest, slug: str) -> HttpResponse:
     found = _visible(request, slug)
     shown = cached(found)
     drawn = figures.FIGURES if figures.measured(shown) else {}
-    context = {"suite": found, "results": shown, "figures": drawn, "head": tables.HEAD, "rows": tables.rows(shown)}
+    context = {"suite": found, "results": shown, "figures": drawn, "head": tables.HEAD, "rows": pages.cells(shown)}
     return render(request, "training/_suite_results.html", context | {"legend": tables.LEGEND, "promises": pages.promises(shown)})
 
 

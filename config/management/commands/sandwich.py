@@ -39,7 +39,8 @@ class Command(BaseCommand):
         parser.add_argument("--report-only", action="store_true", help="Run nothing; report what is there.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        self.console = Console(file=self.stdout._out, soft_wrap=True, highlight=False)  # so that captured output is captured
+        out: Any = self.stdout  # the command's own, so that captured output is captured
+        self.console = Console(file=out._out, soft_wrap=True, highlight=False)
         if options["jobs"] < 1:
             raise CommandError("--jobs: at least 1 experiment at a time.")
         signal.signal(signal.SIGTERM, _interrupt)
@@ -48,11 +49,11 @@ class Command(BaseCommand):
         name = options["name"] or ("pocket-quick" if options["quick"] else "pocket")
         suite = Suite.objects.filter(name=name).first() or self.create(name, options)
         wanted = self.wanted(suite, options)
-        out = options["out"] or settings.HOME / "suites" / suite.name
+        folder = options["out"] or settings.HOME / "suites" / suite.name
         unmet = [] if options["report_only"] else self.run(suite, wanted, options["jobs"])
         results = report.report(suite)
         self.say(f"\n{tables.text(results)}\n")
-        for path in files.write(results, out):
+        for path in files.write(results, folder):
             self.say(f"Wrote {path}")
         if unmet:
             raise CommandError("\n".join(["Not all of it is done:", *unmet]))
