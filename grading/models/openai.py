@@ -103,7 +103,7 @@ class OpenAIModel:
     async def generate(self, requests: Sequence[Sequence[Message]], sampling: Sampling, *, seed: int) -> list[list[Completion]]:
         """See `LanguageModel.generate`. A text that is too long for the model is not taken, and the others are."""
         check(self, requests, sampling)
-        sdk = _sdk()
+        sdk = library()
         # A client for each call: its connections belong to the event loop, and callers have more than one.
         async with sdk.AsyncOpenAI(
             api_key=self.secret.value or NO_KEY,
@@ -199,7 +199,7 @@ def _logprobs(choice: dict[str, Any]) -> tuple[tuple[str, float], ...] | None:
     return None if content is None else tuple((token["token"], token["logprob"]) for token in content)
 
 
-def _sdk() -> Any:
+def library() -> Any:
     try:
         import openai
     except ImportError as exc:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import random
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from grading.errors import ConfigurationError
 from grading.graders import Grader
 from grading.models.openai import OpenAIModel
 from grading.models.transformers import TransformersModel, encode, load
+from grading.serving import ServedModel, Server
 from grading.testing import JudgeConformance, ModelConformance, ask, generate, words
 from grading.types import Case, Message, Sampling, Usage
 from tests.grading.servers.vllm import BASE, NAME
@@ -159,6 +161,61 @@ class TestLoras:
     def test_one_that_is_not_loaded_is_named(self, vllm_server):
         with pytest.raises(ConfigurationError, match="The model `proxy-9` does not exist"):
             generate(served(vllm_server, "proxy-9"), ask("a"), Sampling(max_tokens=2))
+
+
+class TestPublishing:
+    """Adapters only, never the base beside them: see `TestLoras.test_several_are_asked_at_the_same_time`."""
+
+    @pytest.fixture
+    def server(self, vllm_server):
+        return Server(f"{vllm_server.url}/v1")
+
+    @pytest.fixture
+    def version(self, vllm_server, tmp_path):
+        """version(number): the model of a proxy version whose adapter nobody has published yet."""
+
+        def make(number, **options):
+            adapter = save_lora(BASE, tmp_path / f"version-{number}", seed=10 + number, spread=0.2)
+            return ServedModel(f"{vllm_server.url}/v1", str(BASE), str(adapter), f"{tmp_path.name}-{number}", timeout=120.0, **options)
+
+        return make
+
+    async def test_two_versions_answer_differently_each_as_its_merged_weights(self, server, version, tmp_path):
+        versions = [version(number) for number in (1, 2)]
+        first, second = [words(await one.generate(TASKS, GREEDY, seed=1)) for one in versions]
+        assert first != second
+        for one, answer in zip(versions, (first, second), strict=True):
+            alone = TransformersModel(merged(Path(one.adapter), tmp_path / f"{one.model}-merged"), device="cpu")
+            assert answer == words(await alone.generate(TASKS, GREEDY, seed=1))
+        assert (await server.models()).items() >= {one.model: one.adapter for one in versions}.items()
+
+    async def test_the_base_is_found_by_its_folder(self, vllm_server, here):
+        base = ServedModel(f"{vllm_server.url}/v1", str(BASE), timeout=120.0)
+        assert words(await base.generate(TASKS, GREEDY, seed=1)) == words(await here.generate(TASKS, GREEDY, seed=1))
+        with pytest.raises(ConfigurationError, match=r"serves .*base.* and not /elsewhere\. Start it with: vllm serve /elsewhere"):
+            await ServedModel(f"{vllm_server.url}/v1", "/elsewhere").generate(TASKS, GREEDY, seed=1)
+
+    async def test_a_server_that_has_forgotten_an_adapter_gets_it_again(self, server, version):
+        one = version(1)
+        before = words(await one.generate(TASKS, GREEDY, seed=1))
+        await server.unload(one.model)
+        assert one.model not in await server.models()
+        await server.unload(one.model)  # nothing to do
+        assert words(await one.generate(TASKS, GREEDY, seed=1)) == before
+
+    async def test_twice_is_once_and_a_name_stands_for_one_folder(self, server, version):
+        one, other = version(1), version(2)
+        await asyncio.gather(*(server.publish(one.model, one.adapter) for _ in range(3)))
+        with pytest.raises(ConfigurationError, match=r"version-1 as .*, not .*version-2\. Publish each adapter under a name of its own"):
+            await server.publish(one.model, other.adapter)
+
+    async def test_what_is_wrong_with_an_adapter_is_said(self, server, tmp_path):
+        with pytest.raises(ConfigurationError, match="must see the adapter's folder"):
+            await server.publish("nowhere", str(tmp_path / "nowhere"))
+        big = save_lora(BASE, tmp_path / "big", seed=1, spread=0.1, rank=16)
+        with pytest.raises(ConfigurationError, match="--max-lora-rank of at least the adapter's rank"):
+            await server.publish("big", str(big))
+        assert not {"nowhere", "big"} & set(await server.models())
 
 
 @pytest.fixture(scope="module")
