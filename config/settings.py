@@ -136,6 +136,17 @@ JOBS_DIR = env.path("TOUCHSTONE_JOBS", HOME / "jobs")
 TRAINING_ENGINE = env.text("TOUCHSTONE_ENGINE") or "training.engine"
 # Jobs as forks of one process that has the libraries loaded: they start some seconds earlier each. Not where there is a GPU, which no fork can share.
 TRAINING_WARM = env.flag("TOUCHSTONE_WARM", Path("/proc/self/cmdline").exists() and not any(Path("/dev").glob("nvidia[0-9]*")))
+# How jobs that train are started: a configuration of accelerate, or the number of processes on this machine. Empty: a process each.
+ACCELERATE = env.text("TOUCHSTONE_ACCELERATE")
+if ACCELERATE and not (2 <= int(ACCELERATE) <= 64 if ACCELERATE.isdecimal() else Path(ACCELERATE).is_absolute() and Path(ACCELERATE).is_file()):
+    mend = "Use a number of processes from 2 to 64, or the absolute path of a configuration of accelerate."
+    env.wrong("TOUCHSTONE_ACCELERATE", f"is {ACCELERATE!r}", mend)
+    ACCELERATE = ""
+DEVICE_BATCH = env.whole("TOUCHSTONE_DEVICE_BATCH", 0, least=0, most=65536)
+# vLLM servers: one that RL has write the rollouts, its weights overwritten at each step, and one for the proxies.
+VLLM_POLICY_URL = env.url("TOUCHSTONE_VLLM_POLICY_URL", "", ("http", "https"))
+VLLM_PROXY_URL = env.url("TOUCHSTONE_VLLM_PROXY_URL", "", ("http", "https"))
+VLLM_KEY_ENV = "VLLM_API_KEY" if env.given("VLLM_API_KEY") else None
 TRAINING_SLOTS = env.whole("TOUCHSTONE_TRAINING_SLOTS", 2, least=1, most=64)
 
 # People --------------------------------------------------------------------------------------------------------------------

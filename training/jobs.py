@@ -24,6 +24,7 @@ from training.warm import Running, Warm
 
 STALE_SECONDS = 15.0  # a follower looks after its job every second or so; silent for this long, it counts as dead
 MAX_ATTEMPTS = 3
+TRAINED = ("rl", "distil", "scalar")  # kinds of job that several processes may carry out together
 FORKED = "training.engine.warm"  # on the command line of a job's process that was forked
 SOMEBODY_ELSE = 75  # exit code of an engine that finds its folder locked
 # The engine knows neither Django nor the database, and what it cannot see it cannot leak. Keys of model providers it does need.
@@ -83,11 +84,12 @@ def launch(job: Job) -> Running:
     for name in ("stop", "result.json"):
         (job.path / name).unlink(missing_ok=True)
     log = job.path / "log.txt"
-    if settings.TRAINING_WARM:
+    launched = launcher(job.kind)
+    if settings.TRAINING_WARM and not launched:
         return warm(settings.TRAINING_ENGINE).start(job.kind, job.folder, str(log), _environment())
     with log.open("ab") as stream:
         return subprocess.Popen(
-            [sys.executable, "-m", f"{settings.TRAINING_ENGINE}.{job.kind}", job.folder],
+            [sys.executable, *launched, "-m", f"{settings.TRAINING_ENGINE}.{job.kind}", job.folder],
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=subprocess.STDOUT,
@@ -95,6 +97,18 @@ def launch(job: Job) -> Running:
             env=_environment(),
             start_new_session=True,
         )
+
+
+def launcher(kind: str) -> list[str]:
+    """What stands between the interpreter and a job of that kind: `accelerate launch`, where the operator says so and the job trains."""
+    how = settings.ACCELERATE
+    if not how or kind not in TRAINED:
+        return []
+    options = ["--config_file", how]
+    if how.isdecimal():
+        options = ["--multi_gpu", "--num_processes", how, "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    # A free port: several experiments train at the same time.
+    return ["-m", "accelerate.commands.launch", *options, "--main_process_port", "0"]
 
 
 def warm_up() -> None:

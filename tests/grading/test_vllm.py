@@ -175,7 +175,7 @@ class TestPublishing:
         """version(number): the model of a proxy version whose adapter nobody has published yet."""
 
         def make(number, **options):
-            adapter = save_lora(BASE, tmp_path / f"version-{number}", seed=10 + number, spread=0.2)
+            adapter = save_lora(BASE, tmp_path / f"version-{number}", seed=10 + number, spread=0.4)
             return ServedModel(f"{vllm_server.url}/v1", str(BASE), str(adapter), f"{tmp_path.name}-{number}", timeout=120.0, **options)
 
         return make

@@ -19,7 +19,7 @@ def run(job: Job) -> dict[str, Any]:
     """Train on the examples; the proxy is in FOLDER/proxy then. Which example comes when depends on the seed alone."""
     sft = settings(job)
     examples, cases = read_examples(job), read_probe(job)
-    if job.stopping:
+    if job.stopping and job.world == 1:  # several stop together, between steps
         return {"status": "stopped", "step": 0}
     prepare()
     loaded = trainable(job)

@@ -21,6 +21,7 @@ FULL_WORDS = (
     "iostream error",
     "inline_container.cc",
 )
+GONE_WORDS = ("connection closed by peer", "connection reset by peer")  # gloo's, within a RuntimeError
 
 
 class JobError(Exception):
@@ -48,6 +49,8 @@ def _explain(exc: BaseException, folder: Path) -> tuple[str, str]:
         return f"no space left on the device of {folder}", f"Free space there; everything saved before is intact. {again}"
     if any(isinstance(e, MemoryError) or type(e).__name__ == "OutOfMemoryError" or "out of memory" in str(e).lower() for e in chain):
         return f"out of memory: {exc}", f"Use a machine with more memory, fewer rollouts per pass (device_batch) or shorter texts. {again}"
+    if isinstance(exc, RuntimeError) and any(words in str(exc).lower() for words in GONE_WORDS):
+        return "another process of this job ended", f"log.txt says why: it may have had too little memory. {again}"
     if isinstance(exc, ConfigurationError):
         return str(exc), "Correct the configuration and start again."
     if isinstance(exc, GraderError):

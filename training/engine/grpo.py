@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from accelerate import PartialState
 from datasets import Dataset
 from trl import GRPOConfig
+from trl.import_utils import is_vllm_available
 
 from grading.models.transformers import Loaded
 from training.engine.artifacts import Saved
 from training.engine.faults import JobError
-from training.engine.job import Job, derive
+from training.engine.job import Fields, Job, derive, section
 from training.engine.models import messages, training_options
 from training.engine.policy import PolicyTrainer
 from training.engine.reward import Report, Reward
 from training.engine.steps import Steps
+
+VLLM: Fields = {"base_url": str}
+VLLM_OPTIONAL = {
+    "timeout": 600.0,  # seconds to wait for the server
+    "group_port": 51216,  # of the connection that the weights go over
+    "clip": 3.0,  # most that a token counts for, by how much likelier it is here than there
+}
 
 
 def assemble(job: Job, loaded: Loaded, resume: Saved | None) -> tuple[PolicyTrainer, Steps]:
@@ -54,7 +63,7 @@ def dataset(job: Job, loaded: Loaded, offset: int) -> Dataset:
 
 
 def config(job: Job, stop: int) -> GRPOConfig:
-    plan, world = job["plan"], PartialState().num_processes
+    plan, world = job["plan"], job.world
     whole = plan["prompts_per_step"] * plan["group"]
     batch = job["device_batch"] or whole // world
     if whole % (batch * world) or (whole // world) % plan["group"]:
@@ -85,4 +94,30 @@ def config(job: Job, stop: int) -> GRPOConfig:
         shuffle_dataset=False,
         disable_dropout=True,
         log_completions=False,
+        **serving(job),
     )
+
+
+def serving(job: Job) -> dict[str, Any]:
+    """TRL's options where a vLLM server writes the rollouts. TRL keeps the server's weights those of the policy, and allows for its rounding.
+
+    Truncated token by token: TRL's default, by whole sequences, gives up the long ones.
+    """
+    if job["vllm"] is None:
+        return {}
+    vllm = section(job, "vllm", VLLM, VLLM_OPTIONAL)
+    if not is_vllm_available():
+        raise JobError(
+            "a vLLM server is to write the rollouts, and there is no vllm in the environment of training jobs, whose client TRL uses",
+            "Install the vllm there that this TRL takes (docs/guide-operators.md), or leave the server out.",
+        )
+    return {
+        "use_vllm": True,
+        "vllm_mode": "server",
+        "vllm_server_base_url": vllm["base_url"],
+        "vllm_server_timeout": vllm["timeout"],
+        "vllm_group_port": vllm["group_port"],
+        "vllm_importance_sampling_correction": True,
+        "vllm_importance_sampling_mode": "token_truncate",
+        "vllm_importance_sampling_clip_max": vllm["clip"],
+    }

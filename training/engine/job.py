@@ -5,6 +5,7 @@ Nothing here needs torch, so that a job that cannot run says so at once.
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import json
 import os
@@ -22,6 +23,7 @@ from training.engine.faults import JobError, explain
 from training.engine.files import Lines, write_json
 
 BUSY = 75  # exit status where another process works in the folder (EX_TEMPFAIL)
+PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 RESERVE = 64 * 1024  # bytes kept back, so that a job on a full disk can still say so
 
 Fields = Mapping[str, type | tuple[type, ...]]
@@ -43,6 +45,11 @@ class Job:
     def seed(self) -> int:
         seed: int = self.data["seed"]
         return seed
+
+    @property
+    def world(self) -> int:
+        """How many processes carry the job out together."""
+        return int(os.environ.get("WORLD_SIZE", "1"))
 
     @property
     def partial(self) -> Path:
@@ -107,6 +114,8 @@ def main(kind: str, fields: Fields, optional: Mapping[str, Any], run: Callable[[
         print(f"usage: python -m training.engine.{kind} FOLDER   (a job folder with a job.json)", file=sys.stderr)
         return 2
     folder = Path(sys.argv[1]).resolve()
+    if "LOCAL_RANK" in os.environ:
+        end_with_parent()
     if int(os.environ.get("RANK", "0")):
         return 0 if _done(folder) else _follow(folder, kind, fields, optional, run)
     with (folder / "lock").open("a") as lock:
@@ -157,6 +166,12 @@ def _follow(folder: Path, kind: str, fields: Fields, optional: Mapping[str, Any]
     listen(job)
     run(job)
     return 0
+
+
+def end_with_parent() -> None:
+    """Have the kernel kill this process when the one that started it dies: a launcher that is killed would leave the folder locked. Linux only."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def listen(job: Job) -> None:

@@ -45,13 +45,13 @@ class Reward:
         rows = self._rows(step, [turns[0]["content"] for turns in completions], completion_ids, row)
         kept = [self.known.get((line["step"], line["prompt"], line["index"])) for line in rows]
         judged = [line for line, new in zip(kept, rows, strict=True) if line and line["completion"] == new["completion"]]
-        if len(judged) == len(rows):
+        if done := len(judged) == len(rows):
             rows = judged
         else:
             self._judge(step, rows, row)
-        everyone = gather_object(rows) if PartialState().num_processes > 1 else rows
+        everyone = gathered(rows)
         self._check(everyone)
-        if len(judged) < len(rows):
+        if not all(gathered([done])):
             self.lines.append(*everyone)
         self.rows, self.ended = everyone, time.perf_counter()
         return [line["reward"] for line in rows]
@@ -98,6 +98,11 @@ class Reward:
                 step=rows[0]["step"] - 1,
                 example={"prompt": bad[0]["prompt"], "completion": bad[0]["completion"], "trace": traces[0]["raw"][:2000]},
             )
+
+
+def gathered(rows: list[Any]) -> list[Any]:
+    """The rows of all processes, in all of them."""
+    return list(gather_object(rows)) if PartialState().num_processes > 1 else rows
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:

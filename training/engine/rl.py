@@ -14,8 +14,12 @@ from training.engine.models import load_model, prepare
 
 NUMBER = (int, float)
 FIELDS: Fields = {"policy": str, "resume_from": (str, type(None)), "start": int, "stop": int, "prompts": list, "reward": dict, "plan": dict}
-# device_batch: rollouts in one pass of a device, where a whole step does not fit. origin: the step of `resume_from`, where that is not `start`.
-OPTIONAL = {"content_tag": "", "device_batch": None, "origin": None}
+OPTIONAL = {
+    "content_tag": "",
+    "device_batch": None,  # rollouts in one pass of a device, where a whole step does not fit
+    "origin": None,  # the step of resume_from, where that is not start
+    "vllm": None,  # {"base_url", ...} of a server that writes the rollouts
+}
 PLAN: Fields = {
     "learning_rate": NUMBER,
     "prompts_per_step": int,
@@ -31,7 +35,7 @@ def run(job: Job) -> dict[str, Any]:
     """Train from step `start` to step `stop`; the policy is in FOLDER/policy then."""
     check(job)
     resume = newest(job.folder / "checkpoints") or before(job)
-    if job.stopping:
+    if job.stopping and job.world == 1:  # several stop together, between steps
         return {"status": "stopped", "step": resume.step if resume else job["start"]}
     prepare()
     loaded = load_model(job["policy"], "policy")

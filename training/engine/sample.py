@@ -8,10 +8,11 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from grading.backends import load
 from grading.prompts import extract
 from grading.types import Case, Completion, Message, Sampling
 from training.engine.faults import JobError
-from training.engine.job import Job, derive, main
+from training.engine.job import Fields, Job, derive, main
 from training.engine.models import check_folder, prepare
 from training.engine.verdicts import Bench, grades
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from grading.models.transformers import TransformersModel
     from training.engine.divergence import Divergence
 
-FIELDS = {"model": str, "checkpoint": str, "step": int, "requests": list, "sampling": dict}
+FIELDS: Fields = {"model": (str, dict), "checkpoint": str, "step": int, "requests": list, "sampling": dict}
 OPTIONAL = {"content_tag": "", "reference": None}
 CHUNK = 256  # rollouts made, graded and written at a time
 
@@ -27,16 +28,20 @@ CHUNK = 256  # rollouts made, graded and written at a time
 def run(job: Job) -> dict[str, Any]:
     """Rollouts and grades of each request, a chunk of prompts at a time. What is already written is not made again.
 
-    With a `reference`, also how far the policy has moved from the model in that folder: see `training.engine.divergence`.
+    `model` is a folder, or a language model by backend and options, such as one that a server has. With a `reference`, also how far the policy has
+    moved from the model in that folder: see `training.engine.divergence`.
     """
     from grading.models.transformers import TransformersModel
 
+    served = isinstance(job["model"], dict)
+    if served and job["reference"] is not None:
+        raise JobError("a reference needs the policy's own weights, and the model is one that a backend has", "Give its folder, or no reference.")
     for key in ("model", "reference"):
-        if job[key] is not None:
+        if isinstance(job[key], str):
             check_folder(job[key], key)
     work = list(_chunks(job))
     prepare()
-    model = TransformersModel(job["model"], keep_tokens=job["reference"] is not None)
+    model = load(job["model"]) if served else TransformersModel(job["model"], keep_tokens=job["reference"] is not None)
     divergence = _divergence(job, model)
     lines, metrics = job.lines("rollouts.jsonl"), job.lines("metrics.jsonl")
     written = {(row["request"], row["prompt"], row["index"]) for row in lines}

@@ -22,7 +22,7 @@ def run(job: Job) -> dict[str, Any]:
     """
     sft = settings(job)
     examples, cases = read_examples(job), read_probe(job, scalar=True)
-    if job.stopping:
+    if job.stopping and job.world == 1:  # several stop together, between steps
         return {"status": "stopped", "step": 0}
     prepare()
     loaded = trainable(job, scalar=True)

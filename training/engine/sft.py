@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from accelerate import PartialState
 from datasets import Dataset
 from torch.utils.data import Sampler
 from transformers import Trainer
@@ -90,17 +89,16 @@ def schedule(job: Job, sft: dict[str, Any], examples: int) -> dict[str, Any]:
     """The settings of all fine-tuning on so many examples (paper, appendix A.1): a tenth of the steps to warm up, then down to nothing in a line."""
     total = math.ceil(examples * sft["epochs"] / sft["batch"])
     total = min(total, sft["max_steps"] or total)
-    world = PartialState().num_processes
-    batch = job["device_batch"] or sft["batch"] // world
-    if not batch or sft["batch"] % (batch * world):
+    batch = job["device_batch"] or sft["batch"] // job.world
+    if not batch or sft["batch"] % (batch * job.world):
         raise JobError(
-            f"a batch of {sft['batch']} does not divide into {world} processes of {batch} at a time", "Choose batch and device_batch to fit."
+            f"a batch of {sft['batch']} does not divide into {job.world} processes of {batch} at a time", "Choose batch and device_batch to fit."
         )
     return {
         **training_options(job.partial, derive(job.seed, "trainer")),
         "max_steps": total,
         "per_device_train_batch_size": batch,
-        "gradient_accumulation_steps": sft["batch"] // (batch * world),
+        "gradient_accumulation_steps": sft["batch"] // (batch * job.world),
         "learning_rate": sft["learning_rate"],
         "lr_scheduler_type": "linear",
         "warmup_steps": round(0.1 * total),

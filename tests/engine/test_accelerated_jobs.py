@@ -1,0 +1,101 @@
+"""Jobs that several processes carry out together, started by `accelerate launch` as the training worker starts them: here by gloo, on processors."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.engine.conftest import LETTERS, PLAN, environment, lines, result, run_here
+from training import jobs
+
+pytestmark = [pytest.mark.training, pytest.mark.slow]
+
+
+@pytest.fixture
+def start(settings):
+    """start(folder, kind): the launcher of a job for two processes."""
+    settings.ACCELERATE = "2"
+
+    def launch(folder, kind):
+        command = [sys.executable, *jobs.launcher(kind), "-m", f"training.engine.{kind}", str(folder)]
+        with (folder / "log.txt").open("ab") as log:
+            return subprocess.Popen(command, env=environment(), cwd=folder, stdout=log, stderr=log, start_new_session=True)
+
+    return launch
+
+
+def log(folder):
+    return (folder / "log.txt").read_text()
+
+
+def test_rl_does_every_rollout_once_and_goes_on_exactly_after_its_launcher_was_killed(make_job, start):
+    whole, killed = (make_job(name, "rl", stop=4) for name in ("whole", "killed"))
+    assert start(whole, "rl").wait(200) == 0, log(whole)
+
+    rollouts = lines(whole, "rollouts.jsonl")
+    keys = [(row["step"], row["prompt"], row["index"]) for row in rollouts]
+    assert len(set(keys)) == len(keys) == 4 * PLAN["prompts_per_step"] * PLAN["group"]
+    assert {row["index"] for row in rollouts} == set(range(PLAN["group"]))
+    metrics = lines(whole, "metrics.jsonl")
+    assert [(line["step"], line["done"], line["total"]) for line in metrics] == [(1, 1, 4), (2, 2, 4), (3, 3, 4), (4, 4, 4)]
+    for line in metrics:  # over the rollouts of both processes
+        rewards = [row["reward"] for row in rollouts if row["step"] == line["step"]]
+        assert line["reward"] == pytest.approx(sum(rewards) / len(rewards))
+    assert all(line["grad_norm"] > 0 for line in metrics)
+
+    launcher = start(killed, "rl")
+    deadline = time.monotonic() + 200
+    while not (killed / "checkpoints" / "step-0002").exists():
+        assert launcher.poll() is None, log(killed)
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.kill(launcher.pid, signal.SIGKILL)
+    launcher.wait()
+    while held(killed):
+        assert time.monotonic() < deadline, "a process outlives its launcher"
+        time.sleep(0.02)
+    assert not (killed / "result.json").exists()
+    assert start(killed, "rl").wait(200) == 0, log(killed)
+    assert result(killed)["checkpoint"]["digest"] == result(whole)["checkpoint"]["digest"]
+    by_key = {(row["step"], row["prompt"], row["index"]): row for row in lines(killed, "rollouts.jsonl")}
+    assert [by_key[key] for key in keys] == rollouts
+
+
+def held(folder):
+    import fcntl
+
+    with (folder / "lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False
+
+
+def test_distillation_learns_what_one_process_learns(make_job, start, monkeypatch):
+    alone, together = (make_job(name, "distil") for name in ("alone", "together"))
+    assert run_here(alone, monkeypatch) == 0
+    assert start(together, "distil").wait(200) == 0, log(together)
+    assert result(together)["examples"] == result(alone)["examples"]
+    for name, tolerance in (("loss", 1e-4), ("grad_norm", 1e-3)):  # sums in another order
+        steps = [[line[name] for line in lines(folder, "metrics.jsonl")] for folder in (together, alone)]
+        assert steps[0] == pytest.approx(steps[1], rel=tolerance)
+
+
+def test_what_is_wrong_is_said_as_when_one_process_does_it(make_job, start):
+    folder = make_job("wrong", "rl", reward={"who": "nobody", "judge": LETTERS})
+    assert start(folder, "rl").wait(200) != 0
+    assert result(folder) == {"status": "failed", "error": "reward: who is 'nobody'", "advice": "Say proxy or expert."}
+
+
+def test_only_jobs_that_train_are_launched_and_only_where_the_operator_says_so(settings):
+    settings.ACCELERATE = "/etc/accelerate.yaml"
+    assert jobs.launcher("distil") == ["-m", "accelerate.commands.launch", "--config_file", "/etc/accelerate.yaml", "--main_process_port", "0"]
+    assert jobs.launcher("sample") == jobs.launcher("grade") == []
+    settings.ACCELERATE = ""
+    assert jobs.launcher("rl") == []
