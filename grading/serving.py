@@ -12,6 +12,7 @@ from grading.models.base import NotThere, Secret, ask, check_address
 from grading.models.openai import NO_KEY, OpenAIModel, library
 from grading.types import Completion, Message, Sampling
 
+NO_SECRET = Secret("")
 LOADING = 300.0  # seconds that a server may take to read an adapter
 RUNTIME = "Start vLLM with VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 in its environment and with --enable-lora."
 ADVICE = {  # by words in what the server says
@@ -29,7 +30,7 @@ class Server:
     """
 
     base_url: str
-    secret: Secret = Secret("")
+    secret: Secret = NO_SECRET
 
     def __post_init__(self) -> None:
         check_address(self.base_url)

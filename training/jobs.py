@@ -46,10 +46,20 @@ def make(experiment: Experiment, key: str, kind: str, spec: Mapping[str, Any], f
         for name, rows in (files or {}).items():
             with (folder / name).open("w") as stream:
                 stream.writelines(json.dumps(row) + "\n" for row in rows)
-        (folder / "job.json").write_text(json.dumps({"kind": kind, "name": f"{experiment.name}/{key}", **spec}, indent=1))
+        (folder / "job.json").write_text(json.dumps({"kind": kind, "name": f"{experiment.name}/{key}", **spec, **equipment(kind)}, indent=1))
     except OSError as exc:
         raise StageFailed(f"The job folder {folder} cannot be written: {exc.strerror or exc}.", "Make room or permit it, then resume.") from exc
     return Job.objects.create(experiment=experiment, key=key, kind=kind, folder=str(folder))
+
+
+def equipment(kind: str) -> dict[str, Any]:
+    """What a job of that kind is told of the machines that it has: how much fits a device, and the server that writes rollouts."""
+    found: dict[str, Any] = {}
+    if kind in TRAINED and settings.DEVICE_BATCH:
+        found["device_batch"] = settings.DEVICE_BATCH
+    if kind == "rl" and settings.VLLM_POLICY_URL:
+        found["vllm"] = {"base_url": settings.VLLM_POLICY_URL}
+    return found
 
 
 def requeue(job: Job) -> None:

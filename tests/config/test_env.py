@@ -65,7 +65,7 @@ def test_require_names_every_problem() -> None:
 def test_every_variable_that_is_read_is_documented() -> None:
     root = Path(__file__).parent.parent.parent
     sources = "".join(path.read_text() for path in (root / "config").rglob("*.py"))
-    read = set(re.findall(r"""(?:env\.\w+|environ\.get)\(\s*"(TOUCHSTONE_\w+|DATABASE_URL|REDIS_URL)\"""", sources))
+    read = set(re.findall(r"""(?:env\.\w+|environ\.get)\(\s*"(TOUCHSTONE_\w+|DATABASE_URL|REDIS_URL|VLLM_API_KEY)\"""", sources))
     documented = set(re.findall(r"^#?([A-Z_]+)=", (root / ".env.example").read_text(), re.MULTILINE))
     assert len(read) > 10
     assert read <= documented

@@ -9,8 +9,9 @@ import sys
 import time
 
 import pytest
+from accelerate.commands.launch import launch_command_parser
 
-from tests.engine.conftest import LETTERS, PLAN, environment, lines, result, run_here
+from tests.engine.conftest import LETTERS, PLAN, ROOT, environment, lines, result, run_here
 from training import jobs
 
 pytestmark = [pytest.mark.training, pytest.mark.slow]
@@ -91,6 +92,16 @@ def test_what_is_wrong_is_said_as_when_one_process_does_it(make_job, start):
     folder = make_job("wrong", "rl", reward={"who": "nobody", "judge": LETTERS})
     assert start(folder, "rl").wait(200) != 0
     assert result(folder) == {"status": "failed", "error": "reward: who is 'nobody'", "advice": "Say proxy or expert."}
+
+
+def test_the_configuration_that_comes_along_is_one_that_accelerate_reads():
+    from accelerate.commands.config.config_args import load_config_from_file
+    from accelerate.utils import DistributedType
+
+    read = load_config_from_file(str(ROOT / "docs" / "accelerate-fsdp.yaml"))
+    assert (read.distributed_type, read.mixed_precision, read.num_processes) == (DistributedType.FSDP, "bf16", 4)
+    known = launch_command_parser().parse_args(["-m", "training.engine.rl"])
+    assert all(hasattr(known, name) for name in read.fsdp_config)
 
 
 def test_only_jobs_that_train_are_launched_and_only_where_the_operator_says_so(settings):

@@ -18,4 +18,6 @@ def run(job: Job) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(main("distil", {"model": str, "sft": dict, "examples": str}, {"score_tag": "score", "adapt": "all", "probe": None}, run))
+    sys.exit(
+        main("distil", {"model": str, "sft": dict, "examples": str}, {"score_tag": "score", "adapt": "all", "probe": None, "device_batch": None}, run)
+    )

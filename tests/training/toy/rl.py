@@ -63,4 +63,4 @@ def judged(job: Job, step: int, skill: int) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    sys.exit(main("rl", FIELDS, {"content_tag": "", "origin": None}, run))
+    sys.exit(main("rl", FIELDS, {"content_tag": "", "origin": None, "device_batch": None, "vllm": None}, run))
