@@ -8,6 +8,7 @@ number, a comment says what ours rests on.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from training.presets import Plan
 
@@ -49,7 +50,7 @@ CONTEXT = replace(ULTRA_LIGHT, epochs=3, update_epochs=3, traces_per_text=3)
 
 # Section 3: M = 50 x 16, n_search = 20, k = 3, S = 50, n_check = 100, chosen from a pool of about 100 (3.4), realigned four times (3.1).
 # The steps are ours: more than figure 5 shows.
-SEARCHED = {
+SEARCHED: dict[str, Any] = {
     "segment": 50,
     "search": 20,
     "keep": 3,

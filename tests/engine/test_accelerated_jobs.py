@@ -41,7 +41,7 @@ def test_rl_does_every_rollout_once_and_goes_on_exactly_after_its_launcher_was_k
     rollouts = lines(whole, "rollouts.jsonl")
     keys = [(row["step"], row["prompt"], row["index"]) for row in rollouts]
     assert len(set(keys)) == len(keys) == 4 * PLAN["prompts_per_step"] * PLAN["group"]
-    assert {row["index"] for row in rollouts} == set(range(PLAN["group"]))
+    assert {row["index"] for row in rollouts} == set(range(int(PLAN["group"])))
     metrics = lines(whole, "metrics.jsonl")
     assert [(line["step"], line["done"], line["total"]) for line in metrics] == [(1, 1, 4), (2, 2, 4), (3, 3, 4), (4, 4, 4)]
     for line in metrics:  # over the rollouts of both processes
