@@ -127,6 +127,10 @@ class Lengths:
         }
         return self.grading + plan.policy_max_tokens + beside.get(plan.protocol, 0)
 
+    def taught(self, plan: Plan) -> dict[str, int]:
+        """An example that the proxy learns from."""
+        return {"what is read": self.grading + plan.policy_max_tokens, "trace": 0 if plan.protocol in WITHOUT_TRACES else self.trace}
+
 
 def _prompts(plan: Plan, domain: Domain, expert: Expert | None) -> Iterator[Finding]:
     """What stands between the plan and an experiment, by the very rules that one is made by."""
@@ -169,7 +173,7 @@ def _tokens(plan: Plan, lengths: Lengths, positions: int) -> Iterator[Finding]:
     if plan.protocol in protocol.FINE_TUNED:
         yield within(
             "an example to learn from",
-            {"what is read": lengths.grading + plan.policy_max_tokens, "trace": lengths.trace if writes else 0},
+            lengths.taught(plan),
             positions,
             "Lower policy_max_tokens, or take a model with a longer context.",
         )
@@ -186,7 +190,7 @@ def _memory(plan: Plan, lengths: Lengths, model: memory.Architecture, machines: 
     if plan.protocol != "prompt-optimisation":
         jobs["RL"] = (lengths.prompt + plan.policy_max_tokens, plan.batch, 0)
     if plan.protocol in protocol.FINE_TUNED:
-        jobs["fine-tuning"] = (lengths.grading + plan.policy_max_tokens + lengths.trace, plan.distil_batch, plan.lora)
+        jobs["fine-tuning"] = (sum(lengths.taught(plan).values()), plan.distil_batch, plan.lora)
     # Without servers, or with a proxy that none can serve, RL holds the proxy's weights too, in fp32.
     beside = {"RL": 4.0 * model.parameters} if machines.gpus < SERVED_FROM or plan.protocol == "scalar-head" else {}
 
@@ -211,7 +215,9 @@ def _memory(plan: Plan, lengths: Lengths, model: memory.Architecture, machines: 
             divides,
             advice,
         )
-    served = {"the policy's server": (lengths.prompt + plan.policy_max_tokens, plan.batch)} if machines.gpus >= SERVED_FROM else {}
+    served = {}
+    if machines.gpus >= SERVED_FROM and "RL" in jobs:
+        served["the policy's server"] = jobs["RL"][:2]
     if served and plan.protocol not in WITHOUT_TRACES:
         served["the proxy's server"] = (lengths.read(plan) + plan.proxy_max_tokens, plan.batch * plan.proxy_n)
     for name, (tokens, whole) in served.items():
