@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from tests.engine.conftest import result, run_here
 from tests.grading.tiny import save_lora, save_tiny_model
 from training.engine.faults import JobError
 from training.engine.stacking import stack
@@ -56,3 +57,28 @@ def test_what_cannot_be_stacked_is_refused(base, adapters, tmp_path):
     with pytest.raises(JobError, match="is not on the layers"):
         stack([deeper, adapters[1]], tmp_path / "stacked")
     assert not (tmp_path / "stacked").exists()
+
+
+def test_a_proxy_that_is_taught_twice_is_served_on_the_first_base(make_job, tiny, tmp_path, monkeypatch):
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    first = make_job("first", "distil", adapt={"lora": 2})
+    assert run_here(first, monkeypatch) == 0
+    once = result(first)["model"]
+    second = make_job("second", "distil", model=once["path"], adapt={"lora": 2}, below=once["adapter"])
+    assert run_here(second, monkeypatch) == 0
+    twice = result(second)["model"]
+    assert (once["adapter"], twice["adapter"]) == (str(first / "adapter"), str(second / "served"))
+    served = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float32), twice["adapter"]).merge_and_unload()
+    for (name, weight), (_, other) in zip(
+        AutoModelForCausalLM.from_pretrained(twice["path"]).named_parameters(), served.named_parameters(), strict=True
+    ):
+        torch.testing.assert_close(weight, other, rtol=1e-4, atol=1e-5, msg=name)
+
+
+def test_there_is_an_adapter_below_only_where_one_is_trained(make_job, monkeypatch):
+    folder = make_job("all", "distil", below="/somewhere")
+    assert run_here(folder, monkeypatch) == 1
+    assert "only where a LoRA is trained" in result(folder)["error"]

@@ -52,7 +52,8 @@ def test_the_proxy_is_the_model_plus_the_adapter_on_all_linear_layers(make_job, 
 
     folder = make_job("lora", "distil", adapt=LORA)
     assert run_here(folder, monkeypatch) == 0
-    assert result(folder)["model"] == {"path": str(folder / "proxy"), "digest": digest(folder / "proxy")}
+    expected = {"path": str(folder / "proxy"), "digest": digest(folder / "proxy"), "adapter": str(folder / "adapter")}
+    assert result(folder)["model"] == expected
     base, proxy, adapter = weights(tiny), weights(folder / "proxy"), load_file(folder / "adapter" / "adapter_model.safetensors")
     linear = {name for name in base if name.endswith("_proj.weight")}
     assert {name for name in base if not base[name].equal(proxy[name])} == linear

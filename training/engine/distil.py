@@ -12,11 +12,14 @@ from training.engine.models import prepare
 from training.engine.tuning import fit, read_probe, settings, trainable
 
 FIELDS = {"model": str, "sft": dict, "examples": str}
-OPTIONAL = {"score_tag": "score", "device_batch": None, "adapt": "all", "probe": None}
+OPTIONAL = {"score_tag": "score", "device_batch": None, "adapt": "all", "probe": None, "below": None}
 
 
 def run(job: Job) -> dict[str, Any]:
-    """Train on the examples; the proxy is in FOLDER/proxy then. Which example comes when depends on the seed alone."""
+    """Train on the examples; the proxy is in FOLDER/proxy then. Which example comes when depends on the seed alone.
+
+    `below`: the adapter that the job's `model` has merged in already, where a LoRA is trained and a server holds only the model below them both.
+    """
     sft = settings(job)
     examples, cases = read_examples(job), read_probe(job)
     if job.stopping and job.world == 1:  # several stop together, between steps

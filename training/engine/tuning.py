@@ -11,6 +11,7 @@ from training.engine.faults import JobError
 from training.engine.files import read_rows
 from training.engine.job import Fields, Job, derive, section
 from training.engine.models import check_folder, load_model
+from training.engine.stacking import stack
 
 if TYPE_CHECKING:
     from grading.models.transformers import Loaded
@@ -30,7 +31,8 @@ def settings(job: Job) -> dict[str, Any]:
     if min(sft["epochs"], sft["batch"]) < 1 or sft["learning_rate"] <= 0:
         raise JobError(f"sft: epochs, batch and learning_rate must be above 0, not {sft}", "Correct them.")
     check_folder(job["model"], "model")
-    rank(job)
+    if rank(job) is None and job.data.get("below"):
+        raise JobError("below: there is an adapter below only where a LoRA is trained", 'Leave it out, or set "adapt" to {"lora": RANK}.')
     return sft
 
 
@@ -98,16 +100,27 @@ def fit(job: Job, trainer: InOrder, steps: Steps, cases: list[dict[str, Any]], *
 
 
 def deliver(job: Job, saved: Saved, *, scalar: bool = False) -> dict[str, str]:
-    """Put the trained model into FOLDER/proxy, whole; a LoRA also by itself into FOLDER/adapter, to be served with the job's `model` as its base."""
+    """Put the trained model into FOLDER/proxy, whole; a LoRA also by itself into FOLDER/adapter, to be served with the job's `model` as its base.
+
+    Where that has an adapter merged in already (`below`), FOLDER/served is both in one, for the base of the first. `adapter` in the result is what to
+    serve; scalar heads are not.
+    """
     proxy, weights = job.folder / "proxy", saved.digest
     if job.rank == 0 and rank(job) is None:
         export(saved, job.partial / "proxy", proxy)
     elif job.rank == 0:
-        export(saved, job.partial / "adapter", job.folder / "adapter")
-        made = job.partial / "proxy"
-        merge(job, job.folder / "adapter", made, scalar=scalar)
+        adapter, made = job.folder / "adapter", job.partial / "proxy"
+        export(saved, job.partial / "adapter", adapter)
+        merge(job, adapter, made, scalar=scalar)
         weights = digest(made)
         publish(made, proxy, step=saved.step, offset=saved.offset, digest=weights)
+        if below := job.data.get("below"):
+            both = job.partial / "served"
+            stack([Path(below), adapter], both)
+            adapter = job.folder / "served"
+            publish(both, adapter, step=saved.step, offset=saved.offset, digest=weights)
+        if not scalar:
+            return {"path": str(proxy), "digest": weights, "adapter": str(adapter)}
     return {"path": str(proxy), "digest": weights}
 
 
