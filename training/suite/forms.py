@@ -48,7 +48,7 @@ class SuiteForm(forms.Form):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.initial = {"arms": FIRST, "seeds": "1, 2, 3", "bases": str(settings.POCKET_BASE)} | self.initial
+        self.initial = {"arms": FIRST, "seeds": "1, 2, 3", "bases": str(settings.POCKET_BASE), **self.initial}
         self.label_suffix = ""
 
     def clean_name(self) -> str:

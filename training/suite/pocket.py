@@ -14,10 +14,11 @@ from training.suite.plan import Arm, Base
 
 SEEDS = (1, 2, 3)
 QUICK_SEEDS = (1,)
+STEPS = 120  # of every arm, so that all are pressed equally hard
 MAIN = [
-    Arm("ceiling", "Ceiling", "pocket-ceiling"),
-    Arm("weak-proxy", "Weak proxy", "pocket-weak-proxy"),
-    Arm("full-trace", "Full-trace distillation", "pocket-full-trace"),
+    Arm("ceiling", "Ceiling", "pocket-ceiling", {"steps": STEPS, "segment": 30}),
+    Arm("weak-proxy", "Weak proxy", "pocket-weak-proxy", {"steps": STEPS}),
+    Arm("full-trace", "Full-trace distillation", "pocket-full-trace", {"steps": STEPS, "segment": 30, "initial": 384, "update": 128}),
     Arm("full-trace-small", "Full-trace, fewer samples", "pocket-full-trace-small"),
     Arm("context-feedback", "Context, feedback only", "pocket-context-feedback"),
     Arm("scalar-head", "Scalar head", "pocket-scalar-head"),

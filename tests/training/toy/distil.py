@@ -19,5 +19,10 @@ def run(job: Job) -> dict[str, Any]:
 
 if __name__ == "__main__":
     sys.exit(
-        main("distil", {"model": str, "sft": dict, "examples": str}, {"score_tag": "score", "adapt": "all", "probe": None, "device_batch": None, "below": None}, run)
+        main(
+            "distil",
+            {"model": str, "sft": dict, "examples": str},
+            {"score_tag": "score", "adapt": "all", "probe": None, "device_batch": None, "below": None},
+            run,
+        )
     )
