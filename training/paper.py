@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from training.presets import Plan
+from training.presets import PRESETS, Plan
 
 # Appendix A.1
 WRITING = Plan(
@@ -98,3 +98,5 @@ PAPER: dict[str, Plan] = {
         **(SEARCHED | {"shown": 10, "initial": 10, "update": 10, "search": 10, "realignments": 3, "validation_prompts": 60}),
     ),
 }
+
+EVERY = PRESETS | PAPER  # by name

@@ -20,7 +20,7 @@ from training.engine.files import read_rows
 from training.errors import StageFailed
 from training.models import Checkpoint, Experiment, Job, ProxyVersion, Stage
 from training.progress import Progress
-from training.start import generative, in_process, judge_digest, judge_path, scalar, weights_digest
+from training.start import generative, in_process, judge_digest, scalar, served_adapter, taught_path, weights_digest, writing_model
 
 
 def carry_out(experiment: Experiment, row: Stage, stage: protocol.Stage) -> Progress:
@@ -144,23 +144,29 @@ def _realign(experiment: Experiment, row: Stage, stage: protocol.Realign) -> Pro
         kind, rows = _lesson(experiment, row, stage)
         spec = {
             "seed": derive_seed(experiment.seed, stage.key),
-            "model": judge_path(parent),
+            "model": taught_path(parent),
             "sft": {"epochs": stage.epochs, "learning_rate": plan.distil_learning_rate, "batch": plan.distil_batch},
             "examples": "examples.jsonl",
             "adapt": {"lora": plan.lora} if plan.lora else "all",
         }
         fmt, files = experiment.config["format"], {"examples.jsonl": rows}
         spec |= {"score_range": [fmt["score_min"], fmt["score_max"]]} if kind == "scalar" else {"score_tag": fmt["score_tag"]}
+        if adapter := served_adapter(parent):
+            spec["below"] = adapter
         if plan.probes and plan.evaluation:
-            judge = scalar(experiment, judge_path(parent)) if kind == "scalar" else parent.judge
+            here = taught_path(parent)
+            model = in_process(here)
+            judge = scalar(experiment, here) if kind == "scalar" else {**parent.judge, "options": {**parent.judge["options"], "model": model}}
             spec["probe"], files["probe.jsonl"] = _probe(experiment, stage, judge, len(rows))
         _attach(row, jobs.make(experiment, stage.key, kind, spec, files))
 
     def finish(result: dict[str, Any]) -> protocol.Outcome:
-        path = result["model"]["path"]
-        scores_alone = plan.protocol == "scalar-head"
-        judge = scalar(experiment, path) if scores_alone else generative(experiment, in_process(path), [experiment.config["grading_prompt"]])
-        version = _version(experiment, row, stage, parent, judge, result["model"]["digest"])
+        made = result["model"]
+        if plan.protocol == "scalar-head":
+            judge = scalar(experiment, made["path"])
+        else:
+            judge = generative(experiment, writing_model(experiment, stage.number, made), [experiment.config["grading_prompt"]])
+        version = _version(experiment, row, stage, parent, judge, made["digest"])
         return {"proxy": version.number, "examples": len(row.arguments["feedback"]), "skipped": row.arguments["skipped"]}
 
     learnt = len(row.arguments["feedback"])
@@ -232,7 +238,7 @@ def _search(experiment: Experiment, row: Stage, stage: protocol.Search) -> Progr
         model = parent.judge["options"]["model"]
         judge = generative(experiment, model, result["prompts"], result["by_task"])
         row.arguments["feedback"] = sorted({pk for c in row.candidates.filter(chosen=True) for pk in c.feedback.values_list("pk", flat=True)})
-        version = _version(experiment, row, stage, parent, judge, weights_digest(judge_path(parent)))
+        version = _version(experiment, row, stage, parent, judge, weights_digest(taught_path(parent)))
         return {"proxy": version.number, "chosen": result["chosen"], "alignment": result["alignment"], "examples": len(row.arguments["feedback"])}
 
     return _result(row, f"Trying {plan.search} grading prompts for proxy version {stage.number}.", finish)

@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from django.conf import settings
+
 from annotation.experts import snapshot
 from annotation.models import Domain
 from training import writers
@@ -15,6 +17,7 @@ from training.engine import artifacts
 from training.errors import StageFailed
 from training.models import Checkpoint, Experiment, ProxyVersion
 from training.presets import Plan
+from training.serving import served_model
 
 GRADER = "grading.graders.Grader"
 SCALAR = "grading.scalar.ScalarJudge"
@@ -48,7 +51,7 @@ def set_up(experiment: Experiment) -> None:
         made = {"method": taken.method, "judge": taken.judge, "digest": taken.digest, "parent": taken}
     else:
         path = experiment.proxy or experiment.policy
-        judge = generative(experiment, in_process(path), [experiment.config["grading_prompt"]])
+        judge = generative(experiment, writing_model(experiment, 1, {"path": path}), [experiment.config["grading_prompt"]])
         made = {"method": "baseline", "judge": judge, "digest": judge_digest(judge, weights_digest(path))}
     ProxyVersion.objects.create(experiment=experiment, number=1, **made)
 
@@ -56,6 +59,19 @@ def set_up(experiment: Experiment) -> None:
 def in_process(path: str) -> dict[str, Any]:
     """The model in folder `path` as what a grader loads."""
     return {"backend": IN_PROCESS, "options": {"path": path}}
+
+
+def writing_model(experiment: Experiment, number: int, made: dict[str, str]) -> dict[str, Any]:
+    """The language model of proxy `number`, a job's `made` (path, digest, adapter), as what a grader loads.
+
+    On the vLLM of settings.VLLM_PROXY_URL where there is one, which holds the model that the proxy started from, and its adapters; else in process.
+    """
+    base = experiment.proxy or experiment.policy
+    if not settings.VLLM_PROXY_URL or (made["path"] != base and not made.get("adapter")):
+        return in_process(made["path"])
+    if made["path"] == base:
+        return served_model(base)
+    return served_model(base, made["adapter"], f"{experiment.name}-v{number}-{made['digest'][:12]}")
 
 
 def generative(experiment: Experiment, model: dict[str, Any], prompts: list[Any], by_task: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -81,10 +97,24 @@ def scalar(experiment: Experiment, path: str) -> dict[str, Any]:
 
 
 def judge_path(proxy: ProxyVersion) -> str:
-    """The model folder of a proxy made here."""
+    """The model folder of a proxy made here; of one that is served as an adapter, the folder below it."""
     model = proxy.judge["options"]["model"]
     path: str = model["options"]["path"] if "options" in model else model["path"]
     return path
+
+
+def served_adapter(proxy: ProxyVersion) -> str:
+    """The adapter folder of a proxy that a server holds as one; empty for all others."""
+    adapter: str = proxy.judge["options"]["model"].get("options", {}).get("adapter", "")
+    return adapter
+
+
+def taught_path(proxy: ProxyVersion) -> str:
+    """The folder of the proxy's own weights, which fine-tuning goes on from: with its adapter merged in, where a server holds that apart."""
+    if served_adapter(proxy) and proxy.job is not None:
+        merged: str = proxy.job.result["model"]["path"]
+        return merged
+    return judge_path(proxy)
 
 
 def judge_digest(judge: dict[str, Any], weights: str) -> str:

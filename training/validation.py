@@ -19,8 +19,9 @@ from annotation.routing import rule_of
 from training import protocol
 from training.errors import InvalidExperiment
 from training.models import Experiment, ProxyVersion
+from training.paper import EVERY
 from training.plan_words import CHOICES
-from training.presets import PRESETS, STRATEGIES, Plan
+from training.presets import STRATEGIES, Plan
 
 POSITIVE = [
     "steps",
@@ -112,10 +113,10 @@ def _identity(wishes: Wishes, errors: dict[str, str]) -> None:
 
 def _plan(wishes: Wishes, errors: dict[str, str]) -> Plan | None:
     """None where there is not enough of a plan to check anything against."""
-    if wishes.preset and wishes.preset not in PRESETS:
-        errors["preset"] = f"There is no preset {wishes.preset!r}; there are {', '.join(PRESETS)}."
+    if wishes.preset and wishes.preset not in EVERY:
+        errors["preset"] = f"There is no preset {wishes.preset!r}; there are {', '.join(EVERY)}."
         return None
-    base = PRESETS[wishes.preset].to_dict() if wishes.preset else {}
+    base = EVERY[wishes.preset].to_dict() if wishes.preset else {}
     try:
         plan = Plan.from_dict(base | wishes.changes)
     except ValueError as exc:

@@ -16,7 +16,8 @@ from annotation.models import AuditEntry, Domain, Expert
 from training import actions
 from training.errors import ExperimentError, InvalidExperiment
 from training.models import Experiment, ProxyVersion, Suite
-from training.presets import PRESETS, Plan
+from training.paper import EVERY
+from training.presets import Plan
 from training.suite.plan import Arm, Base, Planned, planned
 from training.validation import Wishes, check
 
@@ -205,7 +206,7 @@ def _plans(suite: Suite, errors: dict[str, str]) -> None:
     if errors:
         return
     for arm in suite.config["arms"]:
-        preset = PRESETS[arm["preset"]].to_dict() if arm["preset"] else {}
+        preset = EVERY[arm["preset"]].to_dict() if arm["preset"] else {}
         arm["plan"] = Plan.from_dict(preset | arm["changes"]).to_dict()
         if arm["name"] == suite.config["ceiling"] and arm["plan"]["protocol"] != "ceiling":
             errors["ceiling"] = f"{arm['title']} is no ceiling: its protocol is {arm['plan']['protocol']}."

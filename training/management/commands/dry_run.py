@@ -13,10 +13,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from annotation.models import Domain, Expert
 from training.dry_run import Finding, Machines, dry_run
 from training.management.commands.run_experiment import parse_change
-from training.paper import PAPER
-from training.presets import PRESETS, Plan
-
-ALL = PRESETS | PAPER
+from training.paper import EVERY
+from training.presets import Plan
 
 
 class Command(BaseCommand):
@@ -26,7 +24,7 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("preset", metavar="PRESET", help=", ".join(ALL))
+        parser.add_argument("preset", metavar="PRESET", help=", ".join(EVERY))
         parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="changes", help="Change a number of the plan.")
         parser.add_argument("--domain", required=True, help="Slug of the domain.")
         parser.add_argument("--policy", required=True, type=Path, metavar="FOLDER", help="Model folder; the proxy is taken to be of the same make.")
@@ -37,14 +35,14 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="Everything as one JSON object.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if options["preset"] not in ALL:
-            raise CommandError(f"There is no preset {options['preset']!r}; there are {', '.join(ALL)}.")
+        if options["preset"] not in EVERY:
+            raise CommandError(f"There is no preset {options['preset']!r}; there are {', '.join(EVERY)}.")
         if options["gpus"] < 1 or options["memory"] <= 0 or options["device_batch"] < 0:
             raise CommandError("--gpus is 1 or more, --memory above 0, and --device-batch 0 or more.")
         machines = Machines(options["gpus"], options["memory"], options["device_batch"])
         domain, expert = self.row(Domain, "slug", options["domain"]), self.row(Expert, "alias", options["expert"]) if options["expert"] else None
         try:
-            plan = Plan.from_dict(ALL[options["preset"]].to_dict() | dict(map(parse_change, options["changes"])))
+            plan = Plan.from_dict(EVERY[options["preset"]].to_dict() | dict(map(parse_change, options["changes"])))
             findings = dry_run(plan, domain, options["policy"], expert, machines)
         except ValueError as exc:
             raise CommandError(str(exc)) from exc

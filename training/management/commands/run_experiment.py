@@ -17,7 +17,7 @@ from training.drive import drive
 from training.errors import ExperimentError, InvalidExperiment
 from training.models import Experiment, Job
 from training.narrate import Narrator
-from training.presets import PRESETS
+from training.paper import EVERY
 
 OPTIONS = {
     "domain": "--domain",
@@ -39,9 +39,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("name", metavar="NAME")
-        parser.add_argument(
-            "--preset", default="", help=f"One of {', '.join(PRESETS)}. Needed for a new experiment unless --set gives the whole plan."
-        )
+        parser.add_argument("--preset", default="", help=f"One of {', '.join(EVERY)}. Needed for a new experiment unless --set gives the whole plan.")
         parser.add_argument(
             "--set", action="append", default=[], metavar="KEY=VALUE", dest="changes", help="Change a number of the plan: --set steps=60."
         )
@@ -76,7 +74,7 @@ class Command(BaseCommand):
 
     def create(self, options: dict[str, Any]) -> Experiment:
         if not options["preset"] and not options["changes"]:
-            raise CommandError(f"There is no experiment {options['name']}. To make it, give --preset: one of {', '.join(PRESETS)}.")
+            raise CommandError(f"There is no experiment {options['name']}. To make it, give --preset: one of {', '.join(EVERY)}.")
         return actions.create_experiment(
             name=options["name"],
             title=options["title"],
