@@ -10,6 +10,7 @@ from typing import Any
 from annotation import actions as annotation
 from annotation import experts, outages, provider, querysets, select
 from annotation.models import Batch, Expert, Feedback, ProxyGrade, Rollout
+from grading.control import Controlled, controlled_reward
 from grading.secrecy import without_secrets
 from training import protocol
 from training.choices import derive_seed
@@ -137,6 +138,27 @@ def outcome(batch: Batch) -> protocol.Outcome:
     deviation = stdev(scores) if len(scores) > 1 else None
     error = None if deviation is None else deviation / sqrt(len(scores))
     return {"samples": len(came), "mean": fmean(scores) if scores else None, "error": error, "deviation": deviation}
+
+
+def checked(experiment: Experiment, stage: protocol.Ask, batch: Batch) -> protocol.Outcome:
+    """The outcome of a check for which the proxy graded more rollouts than the expert judged: their mean by both, and how many verdicts that saved.
+
+    Which of them the expert judged is as good as drawn at random: they come in the shuffled order of the check's prompts.
+    """
+    alone, found = outcome(batch), controlled(experiment, stage, batch)
+    if found.with_proxy.value is None or found.error is None:
+        return alone
+    return alone | {"mean": found.with_proxy.value, "error": found.error, "saved": found.saving}
+
+
+def controlled(experiment: Experiment, stage: protocol.Ask, batch: Batch) -> Controlled:
+    """The expert's mean reward at a check, by the verdicts on some rollouts and the proxy's grades of all."""
+    sample = _sample(experiment, stage)
+    rollouts = sampled(sample, stage.purpose)
+    graded = traces([r.pk for r in rollouts], str(sample.job), sample.arguments["graded_by"])
+    proxy = [fmean(s) if (s := [score for score in graded[r.pk] if score is not None]) else None for r in rollouts]
+    judged = {f.item.rollout_id: f.score for f in verdicts(batch)}
+    return controlled_reward([judged.get(r.pk) for r in rollouts], proxy, [r.prompt_id for r in rollouts])
 
 
 def reward_batch(experiment: Experiment, key: str, title: str, note: str) -> Batch:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 from annotation.models import Batch, Feedback, Prompt
@@ -89,6 +89,10 @@ def _of_verdicts(experiment: Experiment, row: Stage, stage: protocol.Ask) -> Ite
     if any(r["purpose"] == stage.purpose and r["split"] == Prompt.Split.EVAL for r in sample.arguments["requests"]):
         yield Measured("expert_reward", expert_reward(look))
         yield from _of_proxy(look, proxy, "before")
+    elif experiment.plan.check_graded > experiment.plan.check:
+        found = asking.controlled(experiment, stage, row.batch)
+        saved = "" if found.needed is None else f"with the proxy's grades; verdicts alone would take {found.needed:.0f}"
+        yield Measured("check_reward", replace(found.with_proxy, note=alignment.joined(saved, found.with_proxy.note)))
     else:
         yield Measured("check_reward", expert_reward(look))
 

@@ -13,6 +13,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "per_task": ("Samples of each prompt", "Verdicts that a prompt's own grading prompt is made from."),
     "calls": ("Expert samples", "Verdicts that the prompt is improved by."),
     "check": ("Samples of a check", "Fresh verdicts after each segment, to see whether expert reward fell."),
+    "check_graded": ("Graded at a check", "Rollouts that the proxy grades too, so that fewer verdicts tell as much; 0: only those."),
     "fall": ("Fall that counts", "In standard deviations."),
     "fall_in": ("Deviations of", "Single scores (the paper's), or the difference of two checks' means, which is far smaller."),
     "after_fall": ("After a fall", "Lost steps count all the same."),
@@ -80,7 +81,7 @@ def advanced_of(protocol: str) -> list[tuple[str, list[str]]]:
     """The others that the protocol uses, in groups with their titles."""
     groups = [("Asking and measuring", LOOKS + (POOL if protocol in (*FINE_TUNED, *IN_CONTEXT) else []))]
     if protocol in IN_CONTEXT:
-        groups += [("Over-optimisation", ["fall", "fall_in", "after_fall", "realignments"]), ("Prompts from feedback", PROMPTS)]
+        groups += [("Over-optimisation", ["fall", "fall_in", "after_fall", "realignments", "check_graded"]), ("Prompts from feedback", PROMPTS)]
     if protocol == "prompt-optimisation":
         groups += [("Prompts that it is tried on", ["validation_prompts"]), ("Sampling", ["policy_temperature", "policy_max_tokens"])]
     if protocol not in ("ceiling", "prompt-optimisation"):

@@ -38,6 +38,7 @@ class Plan:
     # over-optimisation
     stop_after_falls: int = 1  # weak proxy: falls of expert reward that end the run; 0: never
     check: int = 0  # n_check: fresh rollouts that are judged after every segment
+    check_graded: int = 0  # rollouts that the proxy grades at a check, beside which fewer verdicts tell as much; 0: those that are judged
     fall: float = 1.0  # standard deviations that expert reward has to fall by
     fall_in: str = "scores"  # of single scores, or of the difference of two checks' "means"
     after_fall: str = "roll-back"  # to the last good checkpoint, or "keep" the policy as it is

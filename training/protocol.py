@@ -383,7 +383,7 @@ def look(
     if pool:
         requests.append(Request(teaching(step), "train", -(-pool // plan.per_prompt), plan.per_prompt, plan.pool_grades))
     if check:
-        requests.append(Request("check", "train", check, 1, plan.proxy_n))
+        requests.append(Request("check", "train", max(check, plan.check_graded), 1, plan.proxy_n))
     outcome: Outcome = {"samples": 0, "mean": None}
     sample = f"sample-{step}"
     sampled = (yield Sample(sample, step, step if policy is None else policy, tuple(requests), template)) if requests else {}

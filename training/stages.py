@@ -108,6 +108,8 @@ def _ask(experiment: Experiment, row: Stage, stage: protocol.Ask) -> Progress:
         return Progress({"samples": 0, "mean": None, "error": None})
     if coming := asking.outstanding(row.batch):
         return asking.waiting(experiment, stage, row.batch, coming)
+    if stage.purpose == Batch.Purpose.CHECK and experiment.plan.check_graded > experiment.plan.check > 0:
+        return Progress(asking.checked(experiment, stage, row.batch))
     return Progress(asking.outcome(row.batch))
 
 

@@ -177,6 +177,10 @@ def _together(plan: Plan) -> dict[str, tuple[bool, str]]:
             "To choose among prompts they have to be tried on validation prompts: give at least 1.",
         ),
         "check": (prompts and plan.check == 1, "A check needs at least 2 samples, or 0 for none: a single score says nothing about a fall."),
+        "check_graded": (
+            0 < plan.check_graded < plan.check,
+            f"The proxy has to grade at least the {plan.check} that the expert judges, or 0 for those.",
+        ),
         "traces_per_text": (plan.traces_per_text > plan.tries_per_text, f"{plan.traces_per_text} traces cannot be kept of {plan.tries_per_text}."),
         "calls": (plan.protocol == "prompt-optimisation" and plan.calls == 0, "Optimising a prompt needs at least 1 expert sample."),
     }

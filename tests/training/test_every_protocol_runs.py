@@ -141,3 +141,17 @@ def test_prompt_optimisation_charges_what_it_asks_and_is_looked_at_under_its_pro
 def test_how_far_the_policy_moved_is_measured_at_every_look_but_the_first(run) -> None:
     experiment = run("weak-proxy", stop_after_falls=0)
     assert list(experiment.measurements.filter(name="kl").values_list("step", flat=True)) == [2, 4]
+
+
+def test_the_proxys_grades_of_more_rollouts_stand_in_for_verdicts_at_a_check(run, monkeypatch) -> None:
+    monkeypatch.setattr(protocol, "has_fallen", lambda plan, before, now: False)
+    experiment = run("rubric", check=4, check_graded=10, steps=2)
+    assert budget.spent(experiment)["check"] == 4
+    assert Rollout.objects.filter(run="stories/sample-2", prompt__split="train").count() == 10
+    check = at(experiment, "ask-check-2")
+    assert check.outcome["saved"] is not None
+    scores = [f.score for f in Feedback.objects.filter(item__batch=check.batch)]
+    assert check.outcome["mean"] != sum(scores) / 4
+    measured = experiment.measurements.get(name="check_reward")
+    assert measured.value == check.outcome["mean"]
+    assert "verdicts alone would take" in measured.note
