@@ -96,6 +96,14 @@ def test_a_program_that_is_killed_starts_again(tmp_path: Path) -> None:
     assert all(gone(pid) for pid in pids(tmp_path / "jobs", 2))  # the orphan of the first worker too
 
 
+def test_the_end_of_a_program_that_runs_once_is_the_guards(tmp_path: Path) -> None:
+    leaves = WORKER.replace("time.sleep(600)", "")  # its job goes on
+    process = guard({"run": {"command": [sys.executable, "-c", leaves, str(tmp_path / "jobs"), JOB], "log": str(tmp_path / "log"), "once": True}})
+    assert process.wait(60) == 0
+    (job,) = pids(tmp_path / "jobs", 1)
+    assert gone(job)
+
+
 def test_a_job_gets_time_to_save(tmp_path: Path) -> None:
     saving = f"""
 import signal, time

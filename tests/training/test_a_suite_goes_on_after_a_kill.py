@@ -82,3 +82,4 @@ def test_a_killed_suite_takes_its_processes_along_and_goes_on(process_env, rosa,
 
     assert [numbers(arm) for arm in results["arms"]] == [numbers(arm) for arm in json.loads(json.dumps(report(calm)))["arms"]]
     assert not results["not_done"]
+    assert [arm["samples"]["taught"] for arm in results["arms"]] == [0, 12, 12], "a proxy that is taken over has had its lessons"

@@ -12,7 +12,7 @@ from annotation.models import Feedback, Rollout
 from training import actions, dispatch
 from training.models import Experiment, Stage, StepMetric
 from training.report import loop_closed, recovered, report
-from training.tables import tables
+from training.tables import as_csv, markdown, tables
 
 
 @pytest.fixture
@@ -160,6 +160,20 @@ def test_it_is_json_and_a_table(results) -> None:
     assert "75%" in text
     assert "5.0x" in text
     assert "3.8x" in text
+
+
+@pytest.mark.django_db
+def test_csv_and_markdown_say_the_same(results) -> None:
+    import csv
+    from io import StringIO
+
+    lines = list(csv.DictReader(StringIO(as_csv(results))))
+    assert [line["name"] for line in lines] == ["ceiling", "full", "weak"]
+    assert float(lines[1]["pgr.value"]) == results["experiments"][1]["pgr"]["value"]
+    assert (lines[0]["pgr.value"], lines[1]["samples.initial"]) == ("", "4")
+    written = markdown(results)
+    assert "| full | full-trace distillation |" in written
+    assert "75% [" in written
 
 
 @pytest.mark.django_db

@@ -35,20 +35,23 @@ class SuiteForm(forms.Form):
     arms = forms.MultipleChoiceField(
         choices=[(name, f"{PROTOCOLS[plan.protocol][0]} ({name})") for name, plan in PRESETS.items()],
         widget=forms.CheckboxSelectMultiple,
+        initial=FIRST,
         label="Methods",
         help_text="Each is run with every seed on every base policy. The ceiling is what the others are measured against.",
         error_messages={"required": "Tick the ceiling, and what is to be compared with it."},
     )
-    seeds = forms.CharField(max_length=200, help_text="Whole numbers with commas. With 3 or more, intervals tell how much seeds matter.")
+    seeds = forms.CharField(
+        max_length=200, initial="1, 2, 3", help_text="Whole numbers with commas. With 3 or more, intervals tell how much seeds matter."
+    )
     bases = forms.CharField(
         label="Base policies",
+        initial=lambda: str(settings.POCKET_BASE),
         widget=forms.Textarea(attrs={"rows": 2, "spellcheck": "false"}),
         help_text="Model folders that RL starts from, one a line.",
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.initial = {"arms": FIRST, "seeds": "1, 2, 3", "bases": str(settings.POCKET_BASE), **self.initial}
         self.label_suffix = ""
 
     def clean_name(self) -> str:

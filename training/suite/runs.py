@@ -13,7 +13,8 @@ from training.history import NOTHING, History, Seen
 from training.models import Experiment
 
 Sample = tuple[list[float | None], list[Hashable]]
-TAUGHT, CHECKED, REWARDED = ("initial", "update"), ("check", "validation"), ("reward",)
+INHERITED = "inherited"  # what a proxy that was taken over from another experiment had been taught there
+TAUGHT, CHECKED, REWARDED = ("initial", "update", INHERITED), ("check", "validation"), ("reward",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +81,21 @@ def _read(experiment: Experiment) -> Run | None:
         base=experiment.base,
         seed=experiment.seed,
         steps=history.steps,
-        samples=budget.spent(experiment),
+        samples=budget.spent(experiment) | _inherited(experiment),
         looks=[_bare(seen) for seen in history.judged],
         stands=stands_for(history),
         unscored=(sum(trace is None for trace in traces), len(traces)),
         minutes=taken,
     )
+
+
+def _inherited(experiment: Experiment) -> dict[str, int]:
+    """The verdicts that the proxy which it started with had learnt from, through all its versions."""
+    version, verdicts = experiment.proxy_version, set[int]()
+    while version is not None:
+        verdicts.update(version.feedback.values_list("pk", flat=True))
+        version = version.parent
+    return {INHERITED: len(verdicts)} if verdicts else {}
 
 
 def _bare(seen: Seen) -> Seen:

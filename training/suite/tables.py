@@ -24,9 +24,9 @@ HEAD = (
     "minutes",
 )
 LEGEND = [
-    "Each row is the mean over runs. taught, checked, rewarded: expert samples of a run, by what they were for; eval looks, which only measure, "
-    "are not counted. fewer: than the ceiling used in all, and than it had used when it first had the same reward. "
-    "Values in brackets are 95% intervals (bootstrap over runs, prompts and rollouts).",
+    "Each row is the mean over runs. taught, checked, rewarded: expert samples of a run, by what they were for; eval looks, which only measure, are "
+    "not counted, but what a proxy that was taken over had learnt from is. fewer: than the ceiling used in all, and than it had used when it first "
+    "had the same reward. Values in brackets are 95% intervals (bootstrap over runs, prompts and rollouts).",
 ]
 
 
@@ -42,7 +42,7 @@ def text(results: dict[str, Any]) -> str:
 def markdown(results: dict[str, Any]) -> str:
     seeds, bases = ", ".join(map(str, results["seeds"])), ", ".join(f"{base['name']} ({base['path']})" for base in results["bases"])
     about = f"Domain {results['domain']}, expert {results['expert']}, seeds {seeds}; base policies {bases}."
-    commands = [f"{command}" for arm in results["arms"] for command in arm["commands"]]
+    commands = [command for arm in results["arms"] for command in arm["commands"]]
     parts = [f"# {results['title']}", about, piped(HEAD, rows(results)), *LEGEND, *_not_done(results, "- ")]
     return "\n\n".join([*parts, "All of it, or each run alone:", "\n".join(["```", results["command"], *commands, "```"])]) + "\n"
 
@@ -61,13 +61,13 @@ def _row(arm: dict[str, Any]) -> Sequence[str]:
         *start,
         f"{arm['steps']:.0f}",
         f"{value(reward['base'], '{:.1f}')} -> {interval(reward['final'], '{:.1f}')}",
-        interval(arm["pgr"], "{:.0%}"),
+        "not defined" if arm["pgr"] and arm["pgr"]["value"] is None else interval(arm["pgr"], "{:.0%}"),
         *(f"{samples[name]:,.0f}" for name in ("taught", "checked", "rewarded")),
         *efficiency(arm["efficiency"]),
         interval(alignment["before_rl"], "{:.2f}"),
         interval(alignment["end"], "{:.2f}"),
         "-" if arm["unscored"] is None else f"{arm['unscored']:.1%}",
-        "-" if arm["minutes"] is None else f"{arm['minutes']:.0f}",
+        "-" if arm["minutes"] is None else f"{arm['minutes']:.1f}",
     )
 
 
