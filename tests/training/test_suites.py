@@ -10,9 +10,9 @@ import pytest
 from tests.training import toy
 from tests.training.conftest import LESSONS, SMALL
 from training import actions, drive, tasks
+from training.domains import load_pocket
 from training.errors import InvalidExperiment
 from training.models import Experiment, Suite
-from training.presets import Plan
 from training.suite import actions as suites
 from training.suite import plan, pocket
 from training.suite.plan import Arm, Base
@@ -203,14 +203,10 @@ def test_what_cannot_be_started_does_not_hold_up_the_others(compare, model, sett
     assert "/gone cannot be read" in Experiment.objects.get(arm="ceiling").note
 
 
-def test_the_pocket_suite_is_made_of_presets(rosa, critic, model, monkeypatch) -> None:
-    from training.domains import load_pocket
-
-    every = {arm.preset: Plan("ceiling" if arm.name == "ceiling" else "weak-proxy", **SMALL) for arm in [*pocket.MAIN, *pocket.ONCE]}
-    monkeypatch.setattr("training.validation.PRESETS", every)
-    monkeypatch.setattr(pocket, "bases", lambda: [Base("1", model), Base("2", model)])
+def test_the_pocket_suite_is_made_of_presets(rosa) -> None:
     domain, expert = load_pocket()
     suite = pocket.create_pocket_suite("pocket", owner=rosa, domain=domain, expert=expert)
     assert len(plan.planned(suite)) == 7 * 3 * 2 + 7
+    assert {arm.plan["steps"] for arm in plan.arms(suite) if arm.main} == {pocket.STEPS}, "all are pressed equally hard"
     quick = pocket.create_pocket_suite("quick", owner=rosa, domain=domain, expert=expert, quick=True)
     assert [one.arm.name for one in plan.planned(quick)] == [arm.name for arm in pocket.MAIN]

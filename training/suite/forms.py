@@ -13,8 +13,8 @@ from django.utils.text import slugify
 from annotation.models import Domain, Expert
 from training.forms import ExpertChoice, estimate_of
 from training.models import Suite
+from training.paper import EVERY
 from training.plan_words import PROTOCOLS
-from training.presets import PRESETS
 from training.protocol import FINE_TUNED
 from training.suite.actions import create_suite
 from training.suite.plan import Arm, Base
@@ -33,7 +33,7 @@ class SuiteForm(forms.Form):
     domain = forms.ModelChoiceField(Domain.objects.all(), empty_label=None, error_messages={"required": "Choose a domain."})
     expert = ExpertChoice(Expert.objects.filter(active=True), empty_label=None, error_messages={"required": "Choose who gives the ground truth."})
     arms = forms.MultipleChoiceField(
-        choices=[(name, f"{PROTOCOLS[plan.protocol][0]} ({name})") for name, plan in PRESETS.items()],
+        choices=[(name, f"{PROTOCOLS[plan.protocol][0]} ({name})") for name, plan in EVERY.items()],
         widget=forms.CheckboxSelectMultiple,
         initial=FIRST,
         label="Methods",
@@ -71,10 +71,10 @@ class SuiteForm(forms.Form):
     def chosen(self) -> list[Arm]:
         """The ticked presets as arms. One that takes a proxy over takes that of the first which teaches one."""
         ticked = self.cleaned_data.get("arms", [])
-        teacher = next((arm_name(preset) for preset in ticked if PRESETS[preset].protocol in FINE_TUNED), "full-trace")
+        teacher = next((arm_name(preset) for preset in ticked if EVERY[preset].protocol in FINE_TUNED), "full-trace")
         arms = []
         for preset in ticked:
-            protocol = PRESETS[preset].protocol
+            protocol = EVERY[preset].protocol
             arms.append(Arm(arm_name(preset), _title(preset, ticked), preset, after=teacher if protocol == "retrain" else ""))
         return arms
 
@@ -87,13 +87,13 @@ class SuiteForm(forms.Form):
         times = len(data["seeds"]) * len(data["bases"])
         if times * len(data["arms"]) > MOST_RUNS:
             return {"error": f"Cannot be counted: these are more than {MOST_RUNS} experiments."}
-        plans = [PRESETS[preset] for preset in data["arms"]]
+        plans = [EVERY[preset] for preset in data["arms"]]
         return estimate_of(plans * times, None, data.get("expert"), data.get("domain")) | {"runs": len(plans) * times}
 
     def create(self, owner: Any) -> Suite:
         """Raises `InvalidExperiment`."""
         data = self.cleaned_data
-        ceiling = next((arm_name(preset) for preset in data["arms"] if PRESETS[preset].protocol == "ceiling"), "ceiling")
+        ceiling = next((arm_name(preset) for preset in data["arms"] if EVERY[preset].protocol == "ceiling"), "ceiling")
         own = {key: data[key] for key in ("name", "title", "domain", "expert", "seeds", "bases")}
         return create_suite(owner=owner, arms=self.chosen(), ceiling=ceiling, **own)
 
@@ -109,8 +109,8 @@ def arm_name(preset: str) -> str:
 
 def _title(preset: str, ticked: list[str]) -> str:
     """What the method is called; where several presets are of one method, with the preset."""
-    title = PROTOCOLS[PRESETS[preset].protocol][0]
-    return title if sum(PRESETS[other].protocol == PRESETS[preset].protocol for other in ticked) == 1 else f"{title} ({arm_name(preset)})"
+    title = PROTOCOLS[EVERY[preset].protocol][0]
+    return title if sum(EVERY[other].protocol == EVERY[preset].protocol for other in ticked) == 1 else f"{title} ({arm_name(preset)})"
 
 
 def free_name(title: str) -> str:
