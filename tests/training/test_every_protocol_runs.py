@@ -149,6 +149,7 @@ def test_the_proxys_grades_of_more_rollouts_stand_in_for_verdicts_at_a_check(run
     assert budget.spent(experiment)["check"] == 4
     assert Rollout.objects.filter(run="stories/sample-2", prompt__split="train").count() == 10
     check = at(experiment, "ask-check-2")
+    assert check.outcome is not None
     assert check.outcome["saved"] is not None
     scores = [f.score for f in Feedback.objects.filter(item__batch=check.batch)]
     assert check.outcome["mean"] != sum(scores) / 4
