@@ -8,7 +8,7 @@ from typing import Any
 
 from grading import recovery
 from grading.alignment import Estimate, Sample
-from training import budget, measures
+from training import budget, lineage, measures
 from training.history import History, Seen, eval_batches
 from training.models import Experiment
 
@@ -97,6 +97,9 @@ def _entry(history: History, ceiling: History | None) -> Report:
         "unscored_rate": {"evaluation": _json(history.unscored), "training": history.unscored_in_training},
         "rounds": _rounds(history),
         "curve": _curve(history),
+        "proxies": lineage.proxies(experiment),
+        "roll_backs": lineage.roll_backs(experiment),
+        "best_step": experiment.config.get("best_step"),
         "plan": history.plan.to_dict(),
     }
 

@@ -11,6 +11,7 @@ from training import budget, protocol
 from training.actions import start
 from training.drive import drive
 from training.models import Candidate, Checkpoint, Experiment, ProxyVersion, Stage
+from training.report import report
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 DONE = Experiment.State.DONE
@@ -156,3 +157,26 @@ def test_the_proxys_grades_of_more_rollouts_stand_in_for_verdicts_at_a_check(run
     measured = experiment.measurements.get(name="check_reward")
     assert measured.value == check.outcome["mean"]
     assert "verdicts alone would take" in measured.note
+
+
+def test_the_report_says_where_every_version_comes_from(run, every_check_falls) -> None:
+    experiment = run("rubric", steps=6)
+    entry = report([experiment])["experiments"][0]
+    first, second, third, *_ = entry["proxies"]
+    assert (first["parent"], first["feedback"]) == (None, {})
+    assert second["parent"] == {"experiment": "stories", "number": 1}
+    assert [c["number"] for c in second["candidates"]] == [0, 1, 2, 3]
+    assert second["ensemble"] == [c["number"] for c in second["candidates"] if c["chosen"]]
+    assert sum(third["feedback"].values()) == experiment.proxies.get(number=3).feedback.count()
+    assert set(third["feedback"]) <= {"check", "update"}
+    assert entry["roll_backs"] == [{"after": 2, "back_to": 0}, {"after": 4, "back_to": 0}]
+    assert entry["best_step"] == 0
+
+
+def test_the_report_counts_what_was_replayed_and_what_was_dropped_as_a_leak(run) -> None:
+    entry = report([run("context-full")])["experiments"][0]
+    second, third = entry["proxies"][1:]
+    assert (second["feedback"], second["replayed"]) == ({"initial": 8}, 0)
+    assert (third["feedback"], third["replayed"]) == ({"initial": 4, "update": 4}, 4)
+    assert third["rewritten"]["rejected"] == {"leak": 8}
+    assert third["strategies"] == ["random"]
