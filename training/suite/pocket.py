@@ -16,7 +16,7 @@ SEEDS = (1, 2, 3)
 QUICK_SEEDS = (1,)
 # The same RL for every arm, so that all are pressed equally hard. The learning rate is the one at which the ceiling gets highest in these steps on
 # seeds 101 and 102, which are not reported (bench/RESULTS.md).
-RL = {"steps": 120, "learning_rate": 1e-3}
+RL = {"steps": 120, "learning_rate": 2e-3}
 
 
 def _arm(name: str, title: str, *, main: bool = True, after: str = "", rl: dict[str, Any] = RL, **changes: Any) -> Arm:
