@@ -16,7 +16,9 @@ from annotation.actions import ask_again, close_batch
 from annotation.events import announce
 from annotation.experts import snapshot
 from annotation.models import AuditEntry, Batch, Domain, Expert
-from training import dispatch
+from grading.realign.rubric import lacking
+from grading.types import TraceFormat
+from training import dispatch, writers
 from training.errors import InvalidExperiment, WrongState
 from training.models import Experiment, Job, ProxyVersion
 from training.start import freeze, set_up
@@ -144,6 +146,30 @@ def change(
         row.save(update_fields=["expert", "sample_budget", "config"])
         _recorded(row, "changed", actor, reason=reason, before=before, after=after, stages=row.stages.filter(ended__isnull=False).count())
     return row
+
+
+def write_prompt(experiment: Experiment, text: str, *, actor: Any = None) -> Experiment:
+    """Give the search that waits for it a grading prompt that a person wrote, and go on. One whose prompts could not be used gets another.
+
+    Raises `InvalidExperiment` (under "text") where the prompt lacks what a grader needs, `WrongState` where none is waited for.
+    """
+    from training.jobs import amend, requeue
+
+    with transaction.atomic():
+        row = _locked(experiment, *Experiment.ACTIVE, State.FAILED, doing="given a grading prompt")
+        search = writers.awaited(row)
+        if search is None:
+            raise WrongState(f"{row.title} waits for no grading prompt: somebody has written one, or it has gone on.")
+        if problem := lacking(text, row.config["grading_prompt"], TraceFormat(**row.config["format"])):
+            raise InvalidExperiment({"text": f"{problem} A grader that is not shown the text, or not told how to answer, gives no score."})
+        search.arguments["written"] = [*search.arguments.get("written", []), text]
+        search.save(update_fields=["arguments"])
+        if search.job is not None:
+            amend(search.job, given=search.arguments["written"])
+            requeue(search.job)
+        row.ended = None
+        note = f"Trying the grading prompt that was written for step {search.arguments['step']}."
+        return _moved(row, State.RUNNING, note, "grading prompt written", actor, stage=search.key)
 
 
 def _locked(experiment: Experiment, *allowed: str, doing: str = "started") -> Experiment:

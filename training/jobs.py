@@ -18,6 +18,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from training import processes
+from training.engine.files import write_json
 from training.errors import StageFailed
 from training.models import Experiment, Job
 from training.warm import Running, Warm
@@ -60,6 +61,15 @@ def equipment(kind: str) -> dict[str, Any]:
     if kind == "rl" and settings.VLLM_POLICY_URL:
         found["vllm"] = {"base_url": settings.VLLM_POLICY_URL}
     return found
+
+
+def amend(job: Job, **changes: Any) -> None:
+    """Change what the job is told, before it runs again. Raises `StageFailed` where its folder cannot be written."""
+    path = job.path / "job.json"
+    try:
+        write_json(path, json.loads(path.read_text()) | changes)
+    except (OSError, ValueError) as exc:
+        raise StageFailed(f"{path} cannot be changed: {exc}.", "See that the folder is whole and may be written, then try again.") from exc
 
 
 def requeue(job: Job) -> None:

@@ -209,15 +209,14 @@ def _search(experiment: Experiment, row: Stage, stage: protocol.Search) -> Progr
     plan, parent = experiment.plan, experiment.proxies.get(number=stage.number - 1)
     if row.job is None:
         found = learning.material(experiment, stage)
-        writer = experiment.config["writers"].get(writers.GRADING)
-        if plan.protocol in writers.WRITTEN and writer is None and not row.arguments.get("written"):
+        if writers.awaited(experiment):
             return Progress(note=f"Waiting for a person to write a grading prompt for step {stage.step}, from the expert's feedback.", people=True)
         row.arguments |= {"graded_by": parent.digest, "validation": [f.pk for f in found.validation]}
         spec = {
             "seed": derive_seed(experiment.seed, stage.key),
             "judge": parent.judge,
             "method": plan.protocol,
-            "writer": writer,
+            "writer": experiment.config["writers"].get(writers.GRADING),
             "given": row.arguments.get("written", []),
             "rubric_prompt": experiment.config["rubric_prompt"],
             "grading_prompt": experiment.config["grading_prompt"],

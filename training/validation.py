@@ -16,7 +16,7 @@ from annotation.actions.batches import MOST_CONTROLS
 from annotation.errors import InvalidSelection
 from annotation.models import Domain, Expert, Prompt
 from annotation.routing import rule_of
-from training import protocol
+from training import protocol, writers
 from training.errors import InvalidExperiment
 from training.models import Experiment, ProxyVersion
 from training.paper import EVERY
@@ -68,6 +68,7 @@ def check(wishes: Wishes) -> tuple[Plan, dict[str, Any]]:
         _model("proxy", wishes.proxy, errors)
     if plan is not None:
         _expert(wishes.expert, wishes.owner, plan, errors)
+        _writer(wishes.expert, plan, errors)
         _prompts(wishes.domain, plan, errors)
         _taken_over(wishes, plan, errors)
     budget = _budget(wishes, plan, errors)
@@ -91,6 +92,8 @@ def check_change(experiment: Experiment, plan: Plan, actor: Any) -> dict[str, st
     """What is wrong, by field, with an experiment's expert, strategy and budget as they are to be."""
     errors: dict[str, str] = {}
     _expert(experiment.expert, actor, plan, errors)
+    if experiment.started is None:  # else who writes is fixed
+        _writer(experiment.expert, plan, errors)
     if plan.strategy not in dict(STRATEGIES):
         errors["strategy"] = f"There is no selection strategy {plan.strategy!r}; there are {', '.join(dict(STRATEGIES))}."
     elif plan.strategy == "max-variance" and plan.variance_grades < 2:
@@ -215,6 +218,16 @@ def _expert(expert: Expert | None, owner: Any, plan: Plan, errors: dict[str, str
             errors["expert"] = f"Nobody is a member of {one.name}, so nobody would ever answer; have an admin add people to it."
         elif one.kind in Expert.ALONE and one.backend not in settings.EXPERTS:
             errors["expert"] = f"{one.name} uses the backend {one.backend!r}, which is not among settings.EXPERTS."
+
+
+def _writer(expert: Expert | None, plan: Plan, errors: dict[str, str]) -> None:
+    needed = writers.NEEDED.get(plan.protocol)
+    if needed and expert is not None and "expert" not in errors and needed not in writers.of(expert):
+        method = dict(protocol.CHOICES)[plan.protocol].partition(",")[0].capitalize()
+        errors["expert"] = (
+            f"{method} needs a language model that writes its prompts, and {expert.name} comes with none. Choose a language model as the expert, "
+            "or have one named for it in settings.WRITERS."
+        )
 
 
 def _prompts(domain: Domain | None, plan: Plan, errors: dict[str, str]) -> None:

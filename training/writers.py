@@ -9,20 +9,32 @@ from django.conf import settings
 from annotation import experts
 from annotation.models import Expert
 from annotation.routing import rule_of
-from training.models import Experiment
+from training.models import Experiment, Job, Stage
 
 GRADING, GENERATION = "grading", "generation"  # what is written
-WRITTEN = ("rubric", "per-prompt-rubric")  # protocols whose grading prompts somebody writes; few-shot prompts are put together
+NEEDED = {"per-prompt-rubric": GRADING, "prompt-optimisation": GENERATION}  # protocols that ask for more prompts than a person would write
 
 
-def of(experiment: Experiment) -> dict[str, Any]:
-    """The language models that write for this experiment, by what they write: the expert's own where it is one, else those in settings.WRITERS.
+def of(asked: Expert) -> dict[str, Any]:
+    """The language models that write where `asked` is the expert, by what they write: the expert's own where it is one, else those in
+    settings.WRITERS.
 
     Empty where there is none: then people write, where that can be.
     """
-    for expert in rule_of(experiment.expert).experts:
+    for expert in rule_of(asked).experts:
         if expert.kind == Expert.Kind.LLM and (model := experts.judge_config(expert)["options"].get("model")):
             return {GRADING: model, GENERATION: model}
         if expert.backend in settings.WRITERS:
             return dict(settings.WRITERS[expert.backend])
     return {}
+
+
+def awaited(experiment: Experiment) -> Stage | None:
+    """The search that waits for a person to write a grading prompt: no model writes, and nobody has written or what they wrote could not be used."""
+    if experiment.plan.protocol != "rubric" or GRADING in experiment.config.get("writers", {}):
+        return None
+    row = experiment.stages.filter(kind="search", ended=None).select_related("job").first()
+    if row is None:
+        return None
+    waits = not row.arguments.get("written") if row.job is None else row.job.state == Job.State.FAILED
+    return row if waits else None

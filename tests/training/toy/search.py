@@ -24,16 +24,17 @@ FIELDS = {
 def run(job: Job) -> dict[str, Any]:
     """Grading prompts that name the examples they were made from; how well each agrees depends on its number and the seed."""
     examples, validation = list(job.lines("examples.jsonl")), list(job.lines("validation.jsonl"))
-    lines, metrics, total = job.lines("candidates.jsonl"), job.lines("metrics.jsonl"), job["candidates"] + job["measure_now"]
+    lines, metrics = job.lines("candidates.jsonl"), job.lines("metrics.jsonl")
+    count = len(job["given"]) if job["method"] == "rubric" and job["writer"] is None else job["candidates"]
     known = {row["number"]: row for row in lines}
-    for done, number in enumerate(range(0 if job["measure_now"] else 1, job["candidates"] + 1), 1):
+    for done, number in enumerate(range(0 if job["measure_now"] else 1, count + 1), 1):
         if job.stopping:
             return {"status": "stopped"}
         toy.pause(job)
         if number not in known:
             known[number] = candidate(job, number, examples, validation)
             lines.append(known[number])
-        metrics.append({"done": done, "total": total})
+        metrics.append({"done": done, "total": count + job["measure_now"]})
     ranked = sorted((n for n in known if n), key=lambda n: -(known[n]["alignment"]["value"] or 0))
     chosen = ranked[: job["keep"]]
     found = {"prompts": [p for n in chosen for p in known[n]["prompts"]], "by_task": {}, "alignment": known[chosen[0]]["alignment"]}
