@@ -20,7 +20,7 @@ from annotation.models import Domain, Expert, Prompt
 from annotation.routing import rule_of
 from training import actions, protocol
 from training.models import Experiment, ProxyVersion
-from training.plan_words import CHOICES, PROTOCOLS, WORDS, advanced_of, main_of
+from training.plan_words import CHOICES, GROUPS, PROTOCOLS, TITLES, WORDS, advanced_of, main_of
 from training.presets import PRESETS, STRATEGIES, Plan
 
 DEFAULT_PRESET = "pocket-full-trace"
@@ -84,20 +84,36 @@ class ExperimentForm(forms.Form):
         value = self.data.get("preset") if self.is_bound else self.initial.get("preset")
         return value if value in PRESETS else DEFAULT_PRESET
 
-    def options(self) -> list[dict[str, Any]]:
-        """The presets, each with its title and what it does."""
-        return [
-            {"preset": name, "title": PROTOCOLS[plan.protocol][0], "words": PROTOCOLS[plan.protocol][1], "chosen": name == self.chosen}
-            for name, plan in PRESETS.items()
-        ]
+    def groups(self) -> list[dict[str, Any]]:
+        """The presets in groups, the main methods first; each preset with its title and what it does."""
+        found = []
+        for title, words, methods in GROUPS:
+            options = [
+                {
+                    "preset": name,
+                    "title": TITLES.get(name, PROTOCOLS[plan.protocol][0]),
+                    "words": PROTOCOLS[plan.protocol][1],
+                    "chosen": name == self.chosen,
+                }
+                for name, plan in PRESETS.items()
+                if plan.protocol in methods
+            ]
+            found.append({"title": title, "words": words, "options": options, "open": any(option["chosen"] for option in options)})
+        return found
 
     def first_estimate(self) -> dict[str, Any]:
         """The estimate before anything was sent: of the preset alone."""
         return self.estimate() if self.is_bound else _estimate(PRESETS[self.chosen], None, None, None)
 
     def choice_fields(self) -> list[forms.BoundField]:
-        """How texts are chosen, and the proxy that is taken over, where the protocol does so."""
-        return [self[name] for name in ("strategy", "proxy_version") if name in self.fields]
+        """How texts are chosen, and the proxy that is taken over, where the protocol does so and there is one."""
+        return [self[name] for name in ("strategy", "proxy_version") if name in self.fields and not (name == "proxy_version" and self.lacks_versions)]
+
+    @property
+    def lacks_versions(self) -> bool:
+        """Whether a proxy version is to be chosen, and there is none."""
+        field = self.fields.get("proxy_version")
+        return isinstance(field, VersionChoice) and not field.queryset.exists()
 
     def main_fields(self) -> list[forms.BoundField]:
         return [self[name] for name in main_of(PRESETS[self.chosen].protocol)]
@@ -149,6 +165,24 @@ class ChangeForm(forms.Form):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.label_suffix = ""
+
+
+class PromptForm(forms.Form):
+    """A grading prompt that a person writes. Whether a grader could answer it is decided by `training.actions`."""
+
+    text = forms.CharField(
+        label="The grading prompt",
+        help_text="{INSTRUCTIONS} stands for what the writer was asked, {CONTENT} for the text.",
+        widget=forms.Textarea(attrs={"rows": 18, "class": "mono", "spellcheck": "false"}),
+        error_messages={"required": "Write a prompt."},
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.label_suffix = ""
+
+    def clean_text(self) -> str:
+        return str(self.cleaned_data["text"]).replace("\r\n", "\n")
 
 
 class StopForm(forms.Form):

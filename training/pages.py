@@ -11,9 +11,10 @@ from django.db.models import Avg, Count, Exists, Max, OuterRef, Q, QuerySet, Sum
 
 from annotation.models import AuditEntry, Batch, Charge, Expert, Feedback, Item, ProxyGrade, Rollout
 from grading.alignment import Estimate
-from training import jobs, protocol, report
+from training import jobs, protocol, report, signs
 from training.budget import spent
 from training.models import Experiment, Job, Measurement, ProxyVersion, StepMetric
+from training.runner import outcomes
 
 JOB_WORDS = {
     "sample": "Sampling rollouts",
@@ -40,12 +41,17 @@ METHODS = {"baseline": "the domain's grading prompt, untaught", **dict(protocol.
 
 @dataclass(slots=True)
 class Round:
-    """What was measured at one step of the policy. Alignment is that of the proxy before and after the realignment there."""
+    """What was measured at one step of the policy. Alignment is that of the proxy before and after the realignment there.
+
+    `fallen`: a check showed that expert reward had fallen; `back`: the earlier step whose checkpoint RL went on from.
+    """
 
     step: int
     measured: dict[str, Measurement] = field(default_factory=dict)
     learnt: int = 0
     proxy: ProxyVersion | None = None  # made here
+    fallen: bool = False
+    back: int | None = None
 
 
 def rounds(experiment: Experiment) -> list[Round]:
@@ -59,12 +65,44 @@ def rounds(experiment: Experiment) -> list[Round]:
         if proxy.number > 1:
             at = found.setdefault(proxy.step, Round(proxy.step))
             at.proxy, at.learnt = proxy, proxy.learnt  # type: ignore[attr-defined]
+    for step in falls(experiment):
+        found.setdefault(step, Round(step)).fallen = True
+    for start, origin in roll_backs(experiment):
+        found.setdefault(start, Round(start)).back = origin
     return [found[step] for step in sorted(found)]
+
+
+def signs_of(experiment: Experiment) -> list[str]:
+    """Cheap signs of over-optimisation; see `training.signs`."""
+    steps = [{"step": metric.step, **metric.data} for metric in experiment.step_metrics.order_by("step")]
+    kl = experiment.measurements.filter(name="kl", value__isnull=False).order_by("step").values_list("step", "value")
+    return signs.signs(steps, list(kl))
+
+
+def falls(experiment: Experiment) -> list[int]:
+    """The steps at which the protocol found that expert reward had fallen."""
+    try:
+        return protocol.falls(experiment.plan, outcomes(experiment))
+    except ValueError:  # of a run whose protocol went other ways then: what is known of it is shown all the same
+        return []
+
+
+def roll_backs(experiment: Experiment) -> list[tuple[int, int]]:
+    """(step, earlier step) wherever RL went on from the checkpoint of the earlier one."""
+    rows = experiment.stages.filter(kind="train").order_by("number").values_list("arguments", flat=True)
+    return [(row["start"], row["origin"]) for row in rows if row.get("origin", row["start"]) < row["start"]]
 
 
 def proxies(experiment: Experiment) -> QuerySet[ProxyVersion]:
     """The versions, each with `learnt`: how many verdicts it was made from."""
     return experiment.proxies.annotate(learnt=Count("feedback")).select_related("parent")
+
+
+def versions(experiment: Experiment) -> list[dict[str, Any]]:
+    """A row of the table of versions each: the version, how it was made, and the search that made it, with `prompts`, how many it tried."""
+    searches = experiment.stages.filter(kind="search", ended__isnull=False)
+    by_number = {s.arguments["number"]: s for s in searches.annotate(prompts=Count("candidates", filter=Q(candidates__number__gt=0)))}
+    return [{"proxy": proxy, "how": METHODS.get(proxy.method, proxy.method), "search": by_number.get(proxy.number)} for proxy in proxies(experiment)]
 
 
 def alignment(experiment: Experiment) -> Measurement | None:
@@ -120,9 +158,10 @@ def waiting_batches(experiment: Experiment) -> QuerySet[Batch]:
 
 
 def chart(experiment: Experiment) -> dict[str, Any]:
-    """Columns for the chart over RL steps: expert and proxy reward on the eval split with 95% bounds, reward in training, realignments."""
+    """Columns for the chart over RL steps: expert and proxy reward on the eval split with 95% bounds, checks, reward in training; and the marks."""
     measured: dict[str, dict[int, Measurement]] = defaultdict(dict)
-    for row in experiment.measurements.filter(name__in=["expert_reward", "proxy_reward"]).exclude(when="after").order_by("id"):
+    shown = ["expert_reward", "proxy_reward", "check_reward"]
+    for row in experiment.measurements.filter(name__in=shown).exclude(when="after").order_by("id"):
         measured[row.name][row.step] = row
     training = {metric.step: metric.data.get("reward") for metric in StepMetric.objects.filter(experiment=experiment)}
     steps = sorted({*training, *(step for rows in measured.values() for step in rows)})
@@ -136,11 +175,13 @@ def chart(experiment: Experiment) -> dict[str, Any]:
         "expert_low": column("expert_reward", "low"),
         "expert_high": column("expert_reward", "high"),
         "proxy": column("proxy_reward", "value"),
+        "check": column("check_reward", "value"),
         "training": [training.get(step) for step in steps],
         "training_by": "expert" if experiment.plan.protocol == "ceiling" else "proxy",
         "range": [experiment.domain.score_min, experiment.domain.score_max],
         "last": experiment.plan.steps,
         "realigned": [{"step": proxy.step, "label": f"v{proxy.number}"} for proxy in experiment.proxies.filter(number__gt=1)],
+        "backs": [{"step": start, "label": f"back to {origin}"} for start, origin in roll_backs(experiment)],
     }
 
 

@@ -109,3 +109,11 @@ PROTOCOLS = {
     "retrain": ("Retraining from scratch", "RL from the start on a proxy version that another experiment made."),
     "prompt-optimisation": ("Prompt optimisation", "No RL: the policy's prompt is improved by the expert's feedback."),
 }
+# Presets that share their protocol with another.
+TITLES = {"pocket-full-trace-small": "Full-trace distillation, fewer samples"}
+# The form's groups of protocols: title, what is in it, which. The first is always open.
+GROUPS: list[tuple[str, str, tuple[str, ...]]] = [
+    ("", "", ("full-trace", "context-feedback", "context-full", *IN_CONTEXT)),
+    ("To compare with", "ceiling, weak proxy, scalar head, prompt optimisation", ("ceiling", "weak-proxy", "scalar-head", "prompt-optimisation")),
+    ("More methods", "prompts for single tasks, retraining from scratch", (*PER_PROMPT, "retrain")),
+]

@@ -166,7 +166,20 @@ def next_stage(plan: Plan, outcomes: Sequence[tuple[str, Outcome]]) -> Stage | F
 
     Raises ValueError where the outcomes are not those of this plan's protocol.
     """
-    script = PROTOCOLS[plan.protocol](plan)
+    return _replay(PROTOCOLS[plan.protocol](plan), plan, outcomes)
+
+
+def falls(plan: Plan, outcomes: Sequence[tuple[str, Outcome]]) -> list[int]:
+    """The steps at which the protocol found that expert reward had fallen, by the outcomes so far. Raises ValueError as `next_stage` does."""
+    found: list[int] = []
+    if plan.protocol in IN_CONTEXT:
+        _replay(in_context(plan, found), plan, outcomes)
+    elif plan.protocol == "weak-proxy":
+        _replay(weak_proxy(plan, found), plan, outcomes)
+    return found
+
+
+def _replay(script: Script, plan: Plan, outcomes: Sequence[tuple[str, Outcome]]) -> Stage | Finish:
     try:
         stage = next(script)
         for key, outcome in outcomes:
@@ -206,11 +219,12 @@ def fine_tuned(plan: Plan) -> Script:
         step = trained["step"]
 
 
-def in_context(plan: Plan) -> Script:
+def in_context(plan: Plan, fallen_at: list[int] | None = None) -> Script:
     """Proxy by prompts written from feedback; checked after every S steps, and realigned when expert reward fell (paper, section 3).
 
-    `step` counts all RL steps done, `policy` is the step of the checkpoint in hand.
+    `step` counts all RL steps done, `policy` is the step of the checkpoint in hand. The steps of falls are added to `fallen_at`.
     """
+    fallen_at = [] if fallen_at is None else fallen_at
     step = policy = 0
     number = 1
     good: Outcome | None = None
@@ -228,6 +242,8 @@ def in_context(plan: Plan) -> Script:
             before, step = policy, trained["step"]
             checked = yield from look(plan, step, check=plan.check)
             fallen = has_fallen(plan, good, checked)
+            if fallen:
+                fallen_at.append(step)
             policy = before if fallen and plan.after_fall == "roll-back" else step
             if step >= plan.steps:
                 return Finish("all steps done", policy)
@@ -307,9 +323,13 @@ def ceiling(plan: Plan) -> Script:
         before, step = step, trained["step"]
 
 
-def weak_proxy(plan: Plan) -> Script:
-    """RL on the baseline proxy with a look every S steps; the best checkpoint before the fall counts (paper, section 2.3)."""
-    step, best, best_step, falls = 0, float("-inf"), 0, 0
+def weak_proxy(plan: Plan, fallen_at: list[int] | None = None) -> Script:
+    """RL on the baseline proxy with a look every S steps; the best checkpoint before the fall counts (paper, section 2.3).
+
+    The steps of falls are added to `fallen_at`.
+    """
+    step, best, best_step = 0, float("-inf"), 0
+    fallen_at = [] if fallen_at is None else fallen_at
     while True:
         checked = yield from look(plan, step, purpose="check")
         if not checked["samples"]:
@@ -317,8 +337,8 @@ def weak_proxy(plan: Plan) -> Script:
         if checked["mean"] is not None and checked["mean"] > best:
             best, best_step = checked["mean"], step
         else:
-            falls += 1
-        if plan.stop_after_falls and falls >= plan.stop_after_falls:
+            fallen_at.append(step)
+        if plan.stop_after_falls and len(fallen_at) >= plan.stop_after_falls:
             return Finish("expert reward fell", best_step)
         if step >= plan.steps:
             return Finish("all steps done", best_step)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib import messages
 from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse, JsonResponse
@@ -10,14 +12,15 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from annotation.models import Batch, Rollout
 from annotation.views.guards import researcher_only
-from training import actions, pages
+from training import actions, pages, proxy_pages, writers
 from training.errors import ExperimentError, InvalidExperiment
-from training.forms import ChangeForm, ExperimentForm, StopForm
+from training.forms import ChangeForm, ExperimentForm, PromptForm, StopForm
 from training.models import Experiment
 from training.presets import PRESETS
 
 PER_PAGE = 25
 RECENT_JOBS = 6
+PROMPT_PAGE = 5  # long texts, side by side with a prompt
 
 
 def _visible(request: HttpRequest, slug: str) -> Experiment:
@@ -38,9 +41,11 @@ def experiments(request: HttpRequest) -> HttpResponse:
 def experiment(request: HttpRequest, slug: str) -> HttpResponse:
     found = _visible(request, slug)
     share, traces = pages.unscored(found)
+    rounds = pages.rounds(found)
     context = {
         "experiment": found,
         "plan": found.plan,
+        "awaited": writers.awaited(found),
         "waiting": pages.waiting_batches(found),
         "samples": pages.samples(found),
         "cost": pages.cost(found),
@@ -48,9 +53,10 @@ def experiment(request: HttpRequest, slug: str) -> HttpResponse:
         "alignment": pages.alignment(found),
         "unscored": share,
         "traces": traces,
-        "rounds": pages.rounds(found),
-        "proxies": pages.proxies(found),
-        "methods": pages.METHODS,
+        "rounds": rounds,
+        "measured": {name for row in rounds for name in row.measured},
+        "signs": pages.signs_of(found),
+        "versions": pages.versions(found),
         "jobs": pages.job_rows(found),
         "recent": RECENT_JOBS,
         "older": -RECENT_JOBS,
@@ -140,16 +146,72 @@ def rollout(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
 @researcher_only
 @require_GET
 def proxy(request: HttpRequest, slug: str, number: int) -> HttpResponse:
-    """One version of the proxy and the verdicts that it learnt from."""
+    """One version of the proxy: where it comes from, what it asks, and the verdicts that it learnt from."""
     found = _visible(request, slug)
-    version = get_object_or_404(pages.proxies(found), number=number)
+    version = get_object_or_404(pages.proxies(found).select_related("experiment", "job", "parent"), number=number)
     learnt = version.feedback.select_related("item__rollout__prompt", "author", "expert").order_by("id")
-    page = Paginator(learnt, PER_PAGE).get_page(request.GET.get("page"))
-    return render(
-        request,
-        "training/proxy.html",
-        {"experiment": found, "proxy": version, "page": page, "method": pages.METHODS.get(version.method, version.method)},
-    )
+    context = {
+        "experiment": found,
+        "proxy": version,
+        "line": proxy_pages.line(version, request.user),
+        "asked": proxy_pages.asked_by(version),
+        "scores_alone": proxy_pages.gives_scores_alone(version),
+        "rewriting": proxy_pages.rewriting(version),
+        "probes": proxy_pages.probes(version),
+        "search": found.stages.filter(kind="search", arguments__number=number, ended__isnull=False).first(),
+        "page": Paginator(learnt, PER_PAGE).get_page(request.GET.get("page")),
+    }
+    return render(request, "training/proxy.html", context)
+
+
+@researcher_only
+@require_GET
+def candidates(request: HttpRequest, slug: str, key: str) -> HttpResponse:
+    """Every grading prompt that one search tried."""
+    found = _visible(request, slug)
+    stage = get_object_or_404(found.stages.select_related("experiment"), kind="search", key=key)
+    return render(request, "training/candidates.html", {"experiment": found, "stage": stage, "tried": proxy_pages.tried(stage)})
+
+
+@researcher_only
+@require_http_methods(["GET", "HEAD", "POST"])
+def prompt(request: HttpRequest, slug: str) -> HttpResponse:
+    """A person writes the grading prompt that a search waits for. The form is sent for the preview and to turn pages too: the words stay."""
+    found = _visible(request, slug)
+    evidence = proxy_pages.evidence(found)
+    if request.method != "POST":
+        if evidence is None:
+            messages.info(request, "No grading prompt is waited for now.")
+            return redirect("experiment", slug)
+        form = PromptForm(initial={"text": evidence.now[0].text})
+    elif "send" in request.POST:
+        form = PromptForm(request.POST)
+        if form.is_valid() and _written(found, form, request.user):
+            messages.success(request, "Thank you. The prompt is being tried on the texts that were kept for that.")
+            return redirect("experiment", slug)
+    else:
+        form = PromptForm(initial={"text": request.POST.get("text", "")})
+    text = str(form["text"].value() or "").replace("\r\n", "\n")
+    page = Paginator(evidence.feedback if evidence else [], PROMPT_PAGE).get_page(request.POST.get("page"))
+    context = {
+        "experiment": found,
+        "evidence": evidence,
+        "form": form,
+        "page": page,
+        "rows": proxy_pages.compared(found, page),
+        "shown": proxy_pages.filled(found, text, page[0] if len(page) else None) if evidence else None,
+    }
+    return render(request, "training/prompt.html", context, status=422 if form.errors else 200)
+
+
+def _written(experiment: Experiment, form: PromptForm, user: Any) -> bool:
+    try:
+        actions.write_prompt(experiment, form.cleaned_data["text"], actor=user)
+    except InvalidExperiment as exc:
+        form.add_error("text", exc.errors["text"])
+    except ExperimentError as exc:
+        form.add_error(None, getattr(exc, "note", str(exc)))
+    return form.is_valid()
 
 
 @researcher_only

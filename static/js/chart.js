@@ -1,4 +1,4 @@
-// The chart of an experiment: expert and proxy reward over RL steps, with the expert's interval and the realignments.
+// The chart of an experiment: expert and proxy reward over RL steps, with the expert's interval, checks, realignments and roll-backs.
 import uPlot from "../vendor/uplot.js";
 
 const box = document.getElementById("chart");
@@ -11,7 +11,7 @@ const colour = (name) => getComputedStyle(document.documentElement).getPropertyV
 const round = (value) => (value == null ? "–" : value.toFixed(1));
 
 function columns() {
-  return [data.steps, data.expert, data.expert_low, data.expert_high, data.proxy, data.training];
+  return [data.steps, data.expert, data.expert_low, data.expert_high, data.proxy, data.training, data.check];
 }
 
 function bounds() {
@@ -22,24 +22,28 @@ function bounds() {
   return [Math.max(data.range[0], Math.floor((low - room) / 5) * 5), Math.ceil((high + room) / 5) * 5];
 }
 
-// The dashed lines where the proxy was realigned, with the new version's number.
+// Dashed lines: where the proxy was realigned, with the new version's number, and where RL went back to an earlier step.
 function marks(u) {
   const { ctx, bbox } = u;
   const scale = window.devicePixelRatio;
   ctx.save();
-  ctx.strokeStyle = ctx.fillStyle = colour("--gold");
   ctx.lineWidth = scale;
   ctx.setLineDash([3 * scale, 4 * scale]);
   ctx.font = `${12 * scale}px ${getComputedStyle(document.body).fontFamily}`;
-  for (const { step, label } of data.realigned) {
-    const x = Math.round(u.valToPos(step, "x", true)) + 0.5;
+  const line = (x, label, row, aside) => {
     ctx.beginPath();
-    ctx.moveTo(x, bbox.top);
-    ctx.lineTo(x, bbox.top + bbox.height);
+    ctx.moveTo(x + aside, bbox.top);
+    ctx.lineTo(x + aside, bbox.top + bbox.height);
     ctx.stroke();
-    ctx.textAlign = "left";
-    ctx.fillText(label, x + 5 * scale, bbox.top + 11 * scale);
-  }
+    const right = x + 5 * scale + ctx.measureText(label).width > bbox.left + bbox.width;
+    ctx.textAlign = right ? "right" : "left";
+    ctx.fillText(label, x + (right ? -5 : 5) * scale, bbox.top + (11 + 15 * row) * scale);
+  };
+  const at = (step) => Math.round(u.valToPos(step, "x", true)) + 0.5;
+  ctx.strokeStyle = ctx.fillStyle = colour("--gold");
+  for (const { step, label } of data.realigned) line(at(step), label, 0, 0);
+  ctx.strokeStyle = ctx.fillStyle = colour("--bad");
+  for (const { step, label } of data.backs) line(at(step), label, 1, 2 * scale);
   ctx.restore();
 }
 
@@ -63,6 +67,7 @@ function options() {
       bound,
       { stroke: colour("--gold"), width: 2, spanGaps: true, points: { show: true, size: 6, fill: colour("--gold") } },
       { stroke: colour("--ink-3"), width: 1, spanGaps: true, points: { show: false } },
+      { stroke: colour("--ink"), paths: () => null, points: { show: true, size: 9, width: 1.5, fill: colour("--surface") } },
     ],
     bands: [{ series: [3, 2], fill: colour("--band") }],
     hooks: { drawAxes: [marks], setCursor: [tell] },
@@ -80,6 +85,7 @@ function tell(u) {
   }
   const parts = [`step ${data.steps[at]}`];
   if (data.expert[at] != null) parts.push(`expert ${round(data.expert[at])} (${round(data.expert_low[at])} to ${round(data.expert_high[at])})`);
+  if (data.check[at] != null) parts.push(`at the check ${round(data.check[at])}`);
   if (data.proxy[at] != null) parts.push(`proxy ${round(data.proxy[at])}`);
   if (data.training[at] != null) parts.push(`in training ${round(data.training[at])}`);
   tip.textContent = parts.join(" · ");

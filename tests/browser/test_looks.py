@@ -124,6 +124,9 @@ def addresses(scene, tmp_path) -> dict[str, tuple[str | None, str]]:
     paid_for(scene)
     limit = Budget.objects.filter(unit="money")[0]
     scenery.failed(scene, tmp_path / "train-0")
+    scenery.prompted(scene)
+    scenery.to_be_written(scene)
+    scenery.rewritten(scene, tmp_path)
     scenery.experiment(scene, "rosalind", "later", "Ceiling, for comparison", "pocket-ceiling", scene.program)
     measured(scene)
     scenery.compared(scene)
@@ -191,10 +194,18 @@ def addresses(scene, tmp_path) -> dict[str, tuple[str | None, str]]:
         "failed": ("rosalind", "/experiments/broken/"),
         "draft": ("rosalind", "/experiments/later/"),
         "stop": ("rosalind", "/experiments/by-hand/stop/"),
+        "change": ("rosalind", "/experiments/by-hand/change/"),
+        "rounds": ("rosalind", "/experiments/rubric/"),
+        "candidates": ("rosalind", "/experiments/rubric/candidates/search-0/"),
+        "proxy-rubric": ("rosalind", "/experiments/rubric/proxies/3/"),
+        "proxy-context": ("rosalind", "/experiments/context/proxies/2/"),
+        "prompt-awaited": ("rosalind", "/experiments/by-prompt/"),
+        "prompt": ("rosalind", "/experiments/by-prompt/prompt/"),
         "rollouts": ("rosalind", "/experiments/stories/rollouts/?step=0&purpose=eval"),
         "rollout": ("rosalind", f"/experiments/stories/rollouts/{rollout.pk}/"),
         "proxy": ("rosalind", "/experiments/stories/proxies/2/"),
         "new": ("rosalind", "/experiments/new/"),
+        "new-retrain": ("rahel", "/experiments/new/?preset=pocket-retrain"),
         "suites": ("rosalind", "/suites/"),
         "suites-none": ("rahel", "/suites/"),
         "suite": ("rosalind", "/suites/methods/"),

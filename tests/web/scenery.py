@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
 from functools import cache
@@ -16,10 +17,11 @@ from django.utils import timezone
 from annotation import actions as annotation
 from annotation import roles
 from annotation.models import Batch, Domain, Expert, Feedback, Prompt, Rollout
-from training import presets
+from training import presets, protocol
 from training.domains import load_pocket
 from training.models import Checkpoint, Experiment, Job, Measurement, ProxyVersion, Stage, StepMetric, Suite
 from training.pocket.language import write_story
+from training.start import freeze, generative, in_process, trace_format
 from training.suite.plan import Arm, planned
 
 PASSWORD = "a password for tests"
@@ -169,9 +171,14 @@ def experiment(scenery: Scenery, owner: str, name: str, title: str, preset: str,
         policy="/models/pocket",
         seed=11,
         sample_budget=2816,
-        config={"plan": plan.to_dict()},
+        config={"plan": plan.to_dict(), "grading_prompt": scenery.domain.grading_prompt, "format": trace_format(scenery.domain)},
         owner=scenery.people[owner],
     )
+
+
+def judge(found: Experiment, *prompts: str, by_task: dict[str, list[str]] | None = None) -> dict[str, Any]:
+    """A proxy that writes traces, as its version's row has it."""
+    return generative(found, in_process("/models/pocket"), list(prompts) or [found.config["grading_prompt"]], by_task)
 
 
 def running(scenery: Scenery, name: str = "stories", owner: str = "rosalind", looks: int = 3) -> Experiment:
@@ -182,7 +189,7 @@ def running(scenery: Scenery, name: str = "stories", owner: str = "rosalind", lo
     Experiment.objects.filter(pk=found.pk).update(
         state="running", note=f"RL on the policy with proxy v{looks + 1}: steps {30 * looks - 30} to {30 * looks}.", started=begun, created=begun
     )
-    parent = ProxyVersion.objects.create(experiment=found, number=1, method="baseline", judge={}, digest="a1" * 32)
+    parent = ProxyVersion.objects.create(experiment=found, number=1, method="baseline", judge=judge(found), digest="a1" * 32)
     Checkpoint.objects.create(experiment=found, step=0, path="/models/pocket", digest="c0" * 32)
     for round_ in range(looks):
         parent = _round(scenery, found, round_, parent, rng, last=round_ == looks - 1)
@@ -231,7 +238,7 @@ def _round(scenery: Scenery, found: Experiment, round_: int, parent: ProxyVersio
         number=parent.number + 1,
         method="full-trace",
         step=step,
-        judge={},
+        judge=judge(found),
         digest=f"{parent.number + 1:x}b" * 32,
         parent=parent,
         job=distil,
@@ -280,7 +287,7 @@ def waiting(scenery: Scenery, name: str = "by-hand") -> tuple[Experiment, Batch]
     Experiment.objects.filter(pk=found.pk).update(
         state="waiting", note="Waiting for the panel: 6 of 6 verdicts are still to come before the proxy is made for step 0.", started=timezone.now()
     )
-    ProxyVersion.objects.create(experiment=found, number=1, method="baseline", judge={}, digest="a1" * 32)
+    ProxyVersion.objects.create(experiment=found, number=1, method="baseline", judge=judge(found), digest="a1" * 32)
     sample = _job(found, "sample-0", "sample", timezone.now(), 48)
     rollouts = stories(scenery, str(sample), 0, "train", 3, 4, Random(3), 0.5)
     batch = annotation.select_batch(
@@ -396,12 +403,162 @@ def _stage(found: Experiment, kind: str, key: str, arguments: dict, outcome: dic
     found.stages.create(number=number, kind=kind, key=key, arguments=arguments, outcome=outcome or {}, ended=timezone.now(), **rest)
 
 
+def played(found: Experiment, means: dict[str, float], until: str) -> None:
+    """Stages as the protocol asks for them, each with an outcome, up to the one with the key `until`, which is open. `means`: scores by Ask's key."""
+    found.config |= freeze(found)
+    found.save()
+    ended: list[tuple[str, dict[str, Any]]] = []
+    while not isinstance(stage := protocol.next_stage(found.plan, ended), protocol.Finish):
+        row = found.stages.create(number=len(ended) + 1, kind=type(stage).__name__.lower(), key=stage.key, arguments=asdict(stage))
+        if stage.key == until:
+            return
+        match stage:
+            case protocol.Ask():
+                row.outcome = {"samples": stage.count, "mean": means[stage.key], "error": 1.5, "deviation": 12.0}
+            case protocol.Train():
+                row.outcome = {"step": stage.stop}
+            case _:
+                row.outcome = {}
+        row.ended = timezone.now()
+        row.save()
+        ended.append((stage.key, row.outcome))
+
+
+def prompted(scenery: Scenery, name: str = "rubric") -> Experiment:
+    """Rubric prompts: searched for at step 0, over-optimised by step 80, searched for again, and on again from step 40."""
+    rng = Random(6)
+    found = experiment(scenery, "rosalind", name, "Stories, rubric prompts", "pocket-rubric", scenery.program)
+    means = {"ask-eval-0": 47.0, "ask-initial-0": 46.5, "ask-validation-0": 47.2, "ask-eval-40": 62.0, "ask-check-40": 61.4}
+    means |= {"ask-eval-80": 55.0, "ask-check-80": 54.1, "ask-update-80": 60.8, "ask-validation-80": 61.0}
+    played(found, means, until="train-80")
+    note = "RL from step 80 to 120 from the checkpoint at step 40, rewarded by proxy version 3."
+    Experiment.objects.filter(pk=found.pk).update(state="running", note=note, started=timezone.now() - timedelta(minutes=9))
+    parent = ProxyVersion.objects.create(experiment=found, number=1, method="baseline", judge=judge(found), digest="a1" * 32)
+    for key, mean in means.items():
+        _, purpose, step = key.split("-")
+        if purpose in ("eval", "check"):
+            stage = found.stages.get(key=key)
+            _measure(found, stage, int(step), parent, "expert_reward" if purpose == "eval" else "check_reward", mean, 2.9, proxy=False)
+    for step, kl, unique in ((0, None, 0.99), (40, 0.041, 0.98), (80, 0.62, 0.86)):
+        stage = found.stages.get(key=f"sample-{step}")
+        _measure(found, stage, step, parent, "unique_rate", unique, 0.0, proxy=False)
+        if kl is not None:
+            _measure(found, stage, step, parent, "kl", kl, 0.0, proxy=False)
+    for step in (0, 80):
+        parent = _searched(scenery, found, step, parent, rng)
+    train = _job(found, "train-80", "rl", timezone.now(), 40, done=8)
+    metrics = []
+    for n in range(1, 89):
+        row = {"reward": 44 + n / 2 + rng.gauss(0, 2), "reward_std": max(3.0, 15 - n / 6), "length": 52 + n / 3, "unscored_rate": 0.0}
+        metrics.append(StepMetric(experiment=found, job=train, step=n, data=row | {"unique_rate": 1 - n / 400}))
+    StepMetric.objects.bulk_create(metrics)
+    found.refresh_from_db()
+    return found
+
+
+def _searched(scenery: Scenery, found: Experiment, step: int, parent: ProxyVersion, rng: Random) -> ProxyVersion:
+    """A version made of the best two of four rubrics, one of which could not be used."""
+    job = _job(found, f"search-{step}", "search", timezone.now(), 480)
+    stage, purpose = found.stages.get(key=f"search-{step}"), "update" if step else "initial"
+    stage.job, stage.outcome = job, {"proxy": parent.number + 1, "chosen": [1, 3], "examples": 8}
+    stage.save()
+    texts = stories(scenery, f"{found.name}/fresh-{step}", step, "train", 2, 4, rng, 0.5)
+    feedback = list(Feedback.objects.filter(item__batch=judged(scenery, found, f"ask-{purpose}-{step}", purpose, texts, rng, 50)))
+    rubrics = [
+        f"Count what the story keeps of its task first, then order, then the end. Rubric {n}.\n{found.config['grading_prompt']}" for n in (1, 2, 3)
+    ]
+    for number, value in ((0, 0.41), (1, 0.58), (2, None), (3, 0.55)):
+        scores = {str(text.pk): 50.0 for text in texts} if value else {}
+        note = "" if value else "The written prompt lacks {CONTENT}."
+        bounds = {"value": value, "low": value and value - 0.1, "high": value and value + 0.1, "samples": 80 if value else 0, "note": note}
+        prompts = [rubrics[number - 1] if number else found.config["grading_prompt"]] if value else []
+        candidate = stage.candidates.create(number=number, prompts=prompts, scores=scores, chosen=number in (1, 3), words="I weighed them.", **bounds)
+        candidate.feedback.set(feedback if number else [])
+    version = ProxyVersion.objects.create(
+        experiment=found,
+        number=parent.number + 1,
+        method="rubric",
+        step=step,
+        judge=judge(found, rubrics[0], rubrics[2]),
+        digest=f"{parent.number + 1:x}d" * 32,
+        parent=parent,
+        job=job,
+    )
+    version.feedback.set(feedback)
+    return version
+
+
+def to_be_written(scenery: Scenery, name: str = "by-prompt", content: str = "") -> Experiment:
+    """Rubric prompts by the panel: its verdicts are in, and a person has to write the grading prompt. `content`: of the first text."""
+    rng = Random(4)
+    found = experiment(
+        scenery, "rosalind", name, "Stories, rubric of our own", "pocket-rubric", scenery.panel, initial=8, validation_prompts=2, check=4
+    )
+    means = {"ask-eval-0": 47.0, "ask-initial-0": 46.5, "ask-validation-0": 47.2}
+    played(found, means, until="search-0")
+    note = "Waiting for a person to write a grading prompt for step 0, from the expert's feedback."
+    Experiment.objects.filter(pk=found.pk).update(state="waiting", note=note, started=timezone.now())
+    proxy = ProxyVersion.objects.create(experiment=found, number=1, method="baseline", judge=judge(found), digest="a1" * 32)
+    sample = _job(found, "fresh-0", "sample", timezone.now(), 8)
+    texts = stories(scenery, str(sample), 0, "train", 2, 4, rng, 0.5)
+    if content:
+        Rollout.objects.filter(pk=texts[0].pk).update(content=content)
+    words = {"critique": "lantern kept 4, 4. order holds 9, 13.", "deliberation": "35 of 50."}
+    grades = [{"id": text.pk, "sample": i, "score": rng.choice([62.0, 70.0, 74.0]), **words} for text in texts for i in range(2)]
+    annotation.record_proxy_grades(str(sample), proxy.digest, grades)
+    for purpose, rollouts in (("initial", texts), ("validation", stories(scenery, str(sample), 0, "eval", 2, 4, rng, 0.5))):
+        asked = found.stages.get(key=f"ask-{purpose}-0")
+        asked.batch = judged(scenery, found, asked.key, purpose, rollouts, rng, 48)
+        asked.save()
+    found.refresh_from_db()
+    return found
+
+
+def rewritten(scenery: Scenery, folder: Path, name: str = "context") -> Experiment:
+    """Context distillation: one version, taught the traces in `folder` of which some gave their source away, with alignment by samples seen."""
+    rng = Random(2)
+    found = experiment(scenery, "rosalind", name, "Stories, feedback only", "pocket-context-feedback", scenery.program)
+    played(found, {"ask-eval-0": 47.0, "ask-initial-0": 46.5}, until="grade-0")
+    note = "Proxy version 2 grades the evaluation rollouts of step 0 again."
+    Experiment.objects.filter(pk=found.pk).update(state="running", note=note, started=timezone.now())
+    first = ProxyVersion.objects.create(experiment=found, number=1, method="baseline", judge=judge(found), digest="a1" * 32)
+    texts = stories(scenery, f"{found.name}/sample-0", 0, "train", 2, 4, rng, 0.5)
+    lesson = list(Feedback.objects.filter(item__batch=judged(scenery, found, "ask-initial-0", "initial", texts, rng, 50)))
+    rewrite, realign = (_job(found, f"{kind}-0", job, timezone.now(), 8) for kind, job in (("rewrite", "rewrite"), ("realign", "distil")))
+    for job in (rewrite, realign):
+        job.folder = str(folder / job.key)
+        job.path.mkdir(parents=True, exist_ok=True)
+        job.save()
+    leak = "<critique>As the expert says, order slips.</critique><score>40</score>"
+    kept = "<critique>lantern kept 4, 4. order slips 3, 7.</critique><deliberation>33 of 50.</deliberation><score>66</score>"
+    rows = [
+        {"id": feedback.pk, "sample": i, "raw": leak if i == 0 else kept, "score": 66, "kept": i > 0, "reason": "" if i else "leak"}
+        for feedback in lesson
+        for i in range(4)
+    ]
+    (rewrite.path / "traces.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    probes = [{"samples": n, "alignment": {"value": v, "low": v - 0.1, "high": v + 0.1, "note": ""}} for n, v in ((0, 0.4), (12, 0.33), (24, 0.6))]
+    (realign.path / "probes.jsonl").write_text("".join(json.dumps(row) + "\n" for row in probes))
+    stage = found.stages.get(key="rewrite-0")
+    stage.job, stage.outcome = rewrite, {"examples": 8, "kept": 24, "tried": 32, "rejected": {"leak": 8}}
+    stage.save()
+    made = ProxyVersion.objects.create(
+        experiment=found, number=2, method="context-feedback", step=0, judge=judge(found), digest="2c" * 32, parent=first, job=realign
+    )
+    made.feedback.set(lesson)
+    found.refresh_from_db()
+    return found
+
+
 def everything(folder: Path) -> Scenery:
     """All of it: what the screenshots show."""
     scenery = build()
     running(scenery)
     waiting(scenery)
     failed(scenery, folder / "train-0")
+    prompted(scenery)
+    to_be_written(scenery)
+    rewritten(scenery, folder)
     experiment(scenery, "rosalind", "later", "Ceiling, for comparison", "pocket-ceiling", scenery.program)
     experiment(scenery, "rahel", "hers", "Somebody else's", "pocket-full-trace", scenery.program, steps=90, segment=30)
     ledger_batch(scenery)

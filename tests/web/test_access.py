@@ -98,6 +98,8 @@ MATRIX = {
     "experiment-rollouts": ("GET", ROSALIND),
     "rollout": ("GET", ROSALIND),
     "proxy": ("GET", ROSALIND),
+    "candidates": ("GET", ROSALIND),
+    "experiment-prompt": ("GET", ROSALIND),
     "suites": ("GET", RESEARCHERS),
     "suite-new": ("GET", RESEARCHERS),
     "suite-estimate": ("POST", RESEARCHERS),
@@ -143,6 +145,8 @@ def addresses(scene) -> dict[str, str]:
         "guidelines": [scene.domain.slug],
         "rollout": [found.name, Rollout.objects.filter(run=f"{found.name}/sample-0")[0].pk],
         "proxy": [found.name, 1],
+        "candidates": [found.name, found.stages.create(number=1, kind="search", key="search-0", arguments={"step": 0, "number": 2}).key],
+        "experiment-prompt": [scenery.to_be_written(scene).name],
     }
     words |= {name: [scene.domain.slug] for name in ("domain", "domain-edit", "domain-import", "domain-trial")}
     trial = trials.start(user=scene.people["rosalind"], domain=scene.domain, expert=scene.program, instructions="", content="A story.")

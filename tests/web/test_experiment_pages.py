@@ -231,7 +231,7 @@ def test_the_live_parts_of_the_page_are_all_there_to_be_swapped(scene, researche
     for name in ("stories", "later"):
         page = researcher.get(f"/experiments/{name}/").content.decode()
         ids = page.split('hx-select-oob="')[1].split('"')[0].split(",")
-        assert len(ids) == 7
+        assert len(ids) == 8
         assert all(page.count(f'id="{name[1:]}"') == 1 for name in ids)
 
 
