@@ -88,17 +88,9 @@ class ExperimentForm(forms.Form):
         """The presets in groups, the main methods first; each preset with its title and what it does."""
         found = []
         for title, words, methods in GROUPS:
-            options = [
-                {
-                    "preset": name,
-                    "title": TITLES.get(name, PROTOCOLS[plan.protocol][0]),
-                    "words": PROTOCOLS[plan.protocol][1],
-                    "chosen": name == self.chosen,
-                }
-                for name, plan in PRESETS.items()
-                if plan.protocol in methods
-            ]
-            found.append({"title": title, "words": words, "options": options, "open": any(option["chosen"] for option in options)})
+            names = sorted((name for name in PRESETS if PRESETS[name].protocol in methods), key=lambda name: methods.index(PRESETS[name].protocol))
+            options = [{"preset": name, **_words_of(name), "chosen": name == self.chosen} for name in names]
+            found.append({"title": title, "words": words, "options": options, "open": self.chosen in names})
         return found
 
     def first_estimate(self) -> dict[str, Any]:
@@ -155,16 +147,18 @@ class ExperimentForm(forms.Form):
 
 
 class ChangeForm(forms.Form):
-    """What may change while an experiment runs, and why it does."""
+    """What may change while an experiment with the protocol `method` runs, and why it does."""
 
     expert = ExpertChoice(Expert.objects.filter(active=True), empty_label=None, help_text="Between rounds: while no verdicts are to come.")
     strategy = forms.ChoiceField(choices=STRATEGIES, label="Ask the expert about texts chosen", help_text="From the next batch on.")
     sample_budget = forms.IntegerField(label="Expert samples at most", help_text="Of all rounds together; what was asked for counts.")
     reason = forms.CharField(max_length=200, label="Why?", error_messages={"required": "Say why; it is kept with the experiment."})
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, method: str, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.label_suffix = ""
+        if method not in ASKS_BY_STRATEGY:
+            del self.fields["strategy"]
 
 
 class PromptForm(forms.Form):
@@ -193,6 +187,11 @@ class StopForm(forms.Form):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.label_suffix = ""
+
+
+def _words_of(preset: str) -> dict[str, str]:
+    title, words = PROTOCOLS[PRESETS[preset].protocol]
+    return {"title": TITLES.get(preset, title), "words": words}
 
 
 def _plan_field(name: str) -> forms.Field:

@@ -113,7 +113,7 @@ PROTOCOLS = {
 TITLES = {"pocket-full-trace-small": "Full-trace distillation, fewer samples"}
 # The form's groups of protocols: title, what is in it, which. The first is always open.
 GROUPS: list[tuple[str, str, tuple[str, ...]]] = [
-    ("", "", ("full-trace", "context-feedback", "context-full", *IN_CONTEXT)),
+    ("", "", ("full-trace", "context-full", "context-feedback", *IN_CONTEXT)),
     ("To compare with", "ceiling, weak proxy, scalar head, prompt optimisation", ("ceiling", "weak-proxy", "scalar-head", "prompt-optimisation")),
     ("More methods", "prompts for single tasks, retraining from scratch", (*PER_PROMPT, "retrain")),
 ]

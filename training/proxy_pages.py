@@ -66,7 +66,10 @@ def _learnt(version: ProxyVersion) -> list[str]:
     """How many verdicts of which purpose it was made from, and how their texts were chosen."""
     purposes, strategies = dict(Batch.Purpose.choices), dict(STRATEGIES)
     rows = version.feedback.order_by().values_list("item__batch__purpose", "item__batch__strategy").annotate(Count("pk"))
-    return [f"{n:,} {purposes[purpose]}, chosen {strategies.get(strategy, strategy)}" for purpose, strategy, n in sorted(rows)]
+    return [
+        f"{n:,} verdict{'s' if n != 1 else ''} ({purposes[purpose]}), chosen {strategies.get(strategy, strategy)}"
+        for purpose, strategy, n in sorted(rows)
+    ]
 
 
 @dataclass(frozen=True, slots=True)

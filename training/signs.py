@@ -13,9 +13,9 @@ from typing import Any
 
 WINDOW = 10  # RL steps at the beginning that are compared with as many at the end: single steps say little
 
-# Of the spread of rewards in a step at first. It fell to 0.9 and 0.7 of that where RL was gaining, and to 0.4 where the proxy gave 92 of 100 on average:
-# it was saturated, as rubrics are in the paper's figure 5a. Advantages are divided by the spread in the group, so what is left of it counts in full,
-# noise for the most part.
+# Of the spread of rewards in a step at first. It fell to 0.9 and 0.7 of that where RL was gaining, and to 0.4 where the proxy gave 92 of 100 on
+# average: it was saturated, as rubrics are in the paper's figure 5a. Advantages are divided by the spread in the group, so what is left of it
+# counts in full, noise for the most part.
 SPREAD = 0.5
 # Of the mean length at first, up or down. Gaining runs moved it by 10%. Overlong texts are a way to sudden collapse (paper, figure 5b, appendix B.3).
 LENGTH = 0.25

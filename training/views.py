@@ -105,7 +105,7 @@ def change(request: HttpRequest, slug: str) -> HttpResponse:
     """Another expert, another strategy, another budget, from the next batch on."""
     found = _visible(request, slug)
     now = {"expert": found.expert_id, "strategy": found.plan.strategy, "sample_budget": found.sample_budget}
-    form = ChangeForm(request.POST if request.method == "POST" else None, initial=now)
+    form = ChangeForm(request.POST if request.method == "POST" else None, initial=now, method=found.plan.protocol)
     if request.method == "POST" and form.is_valid():
         try:
             actions.change(found, actor=request.user, **form.cleaned_data)

@@ -60,6 +60,48 @@ def test_the_chart_is_drawn_and_tells_the_figures_under_the_pointer(scene, visit
     page.get_by_text("step 30 · expert 66.0 (63.2 to 68.8)").wait_for()
 
 
+def test_a_check_and_a_roll_back_are_drawn(scene, visitor):
+    scenery.prompted(scene)
+    page = visitor("rosalind")
+    page.goto("/experiments/rubric/")
+    page.locator("#chart canvas").wait_for()
+    area = page.locator("#chart .u-over").bounding_box()
+    page.mouse.move(area["x"] + area["width"] * 2 / 3, area["y"] + area["height"] / 2)  # 80 of 120 steps
+    page.get_by_text("expert 55.0 (52.1 to 57.9) · at the check 54.1").wait_for()
+
+
+def test_a_prompt_that_is_being_written_outlives_paging_and_errors_and_its_preview_follows(scene, visitor):
+    scenery.to_be_written(scene)
+    page = visitor("rosalind")
+    page.goto("/experiments/by-prompt/")
+    page.get_by_role("link", name="Write the grading prompt").click()
+    field = page.get_by_label("The grading prompt", exact=True)
+    field.fill("Is this any good? {CONTENT}")
+    page.get_by_text("The written prompt lacks {INSTRUCTIONS}.").wait_for()
+    page.get_by_label("The grading prompt, filled in").get_by_text("Is this any good?").wait_for()
+    page.get_by_role("button", name="Next").click()
+    page.get_by_text("Page 2 of 2").wait_for()
+    assert field.input_value() == "Is this any good? {CONTENT}"
+    page.get_by_role("button", name="Use this prompt").click()
+    page.get_by_text("Not sent yet.").wait_for()
+    page.get_by_text("Page 2 of 2").wait_for()
+    assert field.input_value() == "Is this any good? {CONTENT}"
+    field.fill("Is this any good?\nTask: {INSTRUCTIONS}\nText: {CONTENT}")
+    page.get_by_role("button", name="Use this prompt").click()
+    page.get_by_text("Thank you.").wait_for()
+    assert Experiment.objects.get(name="by-prompt").stages.get(key="search-0").arguments["written"] == [
+        "Is this any good?\nTask: {INSTRUCTIONS}\nText: {CONTENT}"
+    ]
+
+
+def test_a_link_in_the_table_of_prompts_opens_the_prompt(scene, visitor):
+    scenery.prompted(scene)
+    page = visitor("rosalind")
+    page.goto("/experiments/rubric/candidates/search-0/")
+    page.get_by_role("link", name="Prompt 3").click()
+    page.get_by_text("Rubric 3.").wait_for()
+
+
 def test_the_estimate_follows_the_typing_and_another_protocol_keeps_the_title(scene, visitor):
     page = visitor("rosalind")
     page.goto("/experiments/new/")
@@ -67,6 +109,7 @@ def test_the_estimate_follows_the_typing_and_another_protocol_keeps_the_title(sc
     page.get_by_label("First samples").fill("100")
     # 4 looks x 60 x 8 = 1,920 to measure, 100 first, 2 x 160 again
     page.get_by_text("It will ask the expert for 2,340 verdicts").wait_for()
+    page.get_by_text("To compare with").click()
     page.get_by_role("link", name="Ceiling").click()
     page.get_by_text("as reward in RL").wait_for()
     assert page.get_by_label("Title").input_value() == "Kept"

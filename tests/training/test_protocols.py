@@ -238,6 +238,20 @@ def test_it_ends_at_a_fall_after_the_last_realignment_with_the_checkpoint_before
     assert finish == Finish("expert reward fell after the last realignment", 0)
 
 
+def test_where_reward_fell_is_told_from_the_outcomes_up_to_the_end() -> None:
+    def falls(plan: Plan, outcome: Any) -> list[int]:
+        return protocol.falls(plan, [(s.key, outcome(s)) for s in stages_of(plan, outcome)])
+
+    lower = lambda s: {"samples": 6, "mean": 40.0 - s.step} if isinstance(s, Ask) else well(s)  # noqa: E731
+    assert falls(RUBRIC, well) == []
+    assert falls(RUBRIC, falling(4, 8.0)) == [4, 6]  # the second against the check at step 2, which was the last good one
+    assert falls(replace(RUBRIC, after_fall="keep"), falling(4, 8.0)) == [4]
+    assert falls(replace(WEAK, stop_after_falls=0), lower) == [2, 4]
+    assert falls(FULL, well) == []
+    with pytest.raises(ValueError, match="expected the outcome of sample-0, not of ask-eval-0"):
+        protocol.falls(RUBRIC, [("ask-eval-0", {})])
+
+
 def test_prompts_for_single_tasks_are_renewed_at_fixed_steps_without_a_check() -> None:
     keys, _ = run(Plan("per-prompt-few-shot", 4, 2, eval_prompts=3, eval_rollouts=2))
     first = ["sample-0", "ask-eval-0", "fresh-0", "ask-initial-0", "search-0", "grade-0", "train-0"]

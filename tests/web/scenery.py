@@ -439,6 +439,10 @@ def prompted(scenery: Scenery, name: str = "rubric") -> Experiment:
         if purpose in ("eval", "check"):
             stage = found.stages.get(key=key)
             _measure(found, stage, int(step), parent, "expert_reward" if purpose == "eval" else "check_reward", mean, 2.9, proxy=False)
+    for step, reward, before in ((0, 52.0, 0.41), (40, 68.0, 0.5), (80, 83.0, 0.29)):
+        stage = found.stages.get(key=f"ask-eval-{step}")
+        _measure(found, stage, step, parent, "proxy_reward", reward, 1.9, when="before")
+        _measure(found, stage, step, parent, "alignment", before, 0.08, when="before")
     for step, kl, unique in ((0, None, 0.99), (40, 0.041, 0.98), (80, 0.62, 0.86)):
         stage = found.stages.get(key=f"sample-{step}")
         _measure(found, stage, step, parent, "unique_rate", unique, 0.0, proxy=False)

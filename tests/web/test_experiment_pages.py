@@ -9,6 +9,7 @@ import pytest
 from annotation.models import AuditEntry, Feedback, ProxyGrade, Rollout
 from tests.web import scenery
 from training.models import Experiment
+from training.presets import PRESETS
 
 
 @pytest.fixture
@@ -57,6 +58,44 @@ def test_the_chart_gets_rewards_with_bounds_and_the_realignments(scene, research
     assert chart["expert"][at + 1] is None  # between looks only the reward in training is known
     assert chart["training"][at + 1] is not None
     assert chart["realigned"] == [{"step": 0, "label": "v2"}, {"step": 30, "label": "v3"}, {"step": 60, "label": "v4"}]
+
+
+def test_checks_falls_and_roll_backs_are_in_the_rounds_and_in_the_chart(scene, researcher):
+    scenery.prompted(scene)
+    page = text_of(researcher.get("/experiments/rubric/"))
+    row = page.split('<tr class="fell">')[1].split("</tr>")[0]
+    assert "over-optimised: expert reward fell" in row
+    assert "went back to step 40" in row
+    assert "54.1<br><small>51.2 to 57.0</small>" in row
+    assert '<td class="num">0.62</td>' in row  # KL
+    assert page.count("over-optimised") == 1
+    chart = researcher.get("/experiments/rubric/chart/").json()
+    assert [chart["check"][chart["steps"].index(step)] for step in (40, 80)] == [61.4, 54.1]
+    assert chart["backs"] == [{"step": 80, "label": "back to 40"}]
+
+
+def test_columns_that_nothing_was_measured_for_are_left_out(scene, researcher):
+    scenery.running(scene)
+    page = text_of(researcher.get("/experiments/stories/"))
+    assert ">Check</th>" not in page
+    assert ">KL<" not in page
+
+
+def test_rounds_of_another_protocol_than_todays_are_shown_without_falls(scene, researcher):
+    found = scenery.prompted(scene)
+    found.stages.filter(key="sample-40").update(key="glance-40")
+    page = researcher.get("/experiments/rubric/")
+    assert page.status_code == 200
+    assert "over-optimised" not in text_of(page)
+
+
+def test_cheap_signs_are_shown_as_hints_and_only_where_there_are_any(scene, researcher):
+    scenery.prompted(scene)
+    scenery.running(scene)
+    signs = text_of(researcher.get("/experiments/rubric/")).split('id="signs"')[1].split("</section>")[0]
+    assert "not measurements" in signs
+    assert "Texts became longer: from 54 tokens on average (steps 1 to 10) to 80 (steps 79 to 88)." in signs
+    assert 'aria-labelledby="signs-title" hidden>' in text_of(researcher.get("/experiments/stories/"))
 
 
 def test_proxy_versions_show_the_verdicts_they_learnt_from(scene, researcher):
@@ -133,6 +172,17 @@ def test_pausing_and_going_on(scene, researcher):
     scenery.waiting(scene)
     assert "Resume" in text_of(researcher.post("/experiments/by-hand/pause/", follow=True))
     assert Experiment.objects.get(name="by-hand").state == "paused"
+
+
+def test_changing_asks_only_what_the_protocol_uses_and_keeps_the_reason(scene, researcher):
+    scenery.waiting(scene)
+    scenery.experiment(scene, "rosalind", "later", "Later", "pocket-ceiling", scene.program)
+    assert 'name="strategy"' in text_of(researcher.get("/experiments/by-hand/change/"))
+    assert 'name="strategy"' not in text_of(researcher.get("/experiments/later/change/"))
+    assert "Say why" in text_of(researcher.post("/experiments/later/change/", {"expert": scene.program.pk, "sample_budget": 9}))
+    researcher.post("/experiments/later/change/", {"expert": scene.program.pk, "sample_budget": 9999, "reason": "more money"})
+    assert Experiment.objects.get(name="later").sample_budget == 9999
+    assert AuditEntry.objects.get(target="experiment:later", verb="changed").data["reason"] == "more money"
 
 
 def test_an_empty_list_leads_to_the_form(scene, researcher):
@@ -216,6 +266,22 @@ def test_numbers_that_make_no_plan_are_not_counted(changes, scene, researcher):
     answer = researcher.post("/experiments/new/estimate/", data)
     assert answer.status_code == 200
     assert "Cannot be counted yet" in text_of(answer) or "strategy" in changes
+
+
+def test_every_preset_is_in_one_group_of_the_form_and_the_group_of_the_chosen_one_is_open(scene, researcher):
+    groups = researcher.get("/experiments/new/", {"preset": "pocket-ceiling"}).context["form"].groups()
+    assert sorted(option["preset"] for group in groups for option in group["options"]) == sorted(PRESETS)
+    assert [group["open"] for group in groups] == [False, True, False]
+    titles = [option["title"] for group in groups for option in group["options"]]
+    assert len(set(titles)) == len(titles)
+
+
+def test_retraining_says_what_it_lacks_or_offers_the_versions_one_may_see(scene, researcher, signed_in):
+    scenery.running(scene, name="hers", owner="rahel")
+    lacking = text_of(researcher.get("/experiments/new/", {"preset": "pocket-retrain"}))
+    assert "There is no proxy version to take over yet." in lacking
+    assert 'name="proxy_version"' not in lacking
+    assert "Stories, full-trace distillation: proxy v4" in text_of(signed_in("rahel").get("/experiments/new/", {"preset": "pocket-retrain"}))
 
 
 def test_another_preset_keeps_what_was_typed_elsewhere(scene, researcher):
