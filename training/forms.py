@@ -105,7 +105,7 @@ class ExperimentForm(forms.Form):
     def lacks_versions(self) -> bool:
         """Whether a proxy version is to be chosen, and there is none."""
         field = self.fields.get("proxy_version")
-        return isinstance(field, VersionChoice) and not field.queryset.exists()
+        return isinstance(field, VersionChoice) and field.queryset is not None and not field.queryset.exists()
 
     def main_fields(self) -> list[forms.BoundField]:
         return [self[name] for name in main_of(PRESETS[self.chosen].protocol)]

@@ -75,8 +75,8 @@ def rounds(experiment: Experiment) -> list[Round]:
 def signs_of(experiment: Experiment) -> list[str]:
     """Cheap signs of over-optimisation; see `training.signs`."""
     steps = [{"step": metric.step, **metric.data} for metric in experiment.step_metrics.order_by("step")]
-    kl = experiment.measurements.filter(name="kl", value__isnull=False).order_by("step").values_list("step", "value")
-    return signs.signs(steps, list(kl))
+    kl = [(row.step, row.value) for row in experiment.measurements.filter(name="kl").order_by("step") if row.value is not None]
+    return signs.signs(steps, kl)
 
 
 def falls(experiment: Experiment) -> list[int]:

@@ -51,7 +51,7 @@ def line(version: ProxyVersion, viewer: Any) -> list[Ancestor]:
     at: ProxyVersion | None = version
     while at is not None:
         found.append(Ancestor(at, how(at), visible.filter(pk=at.experiment_id).exists(), _learnt(at)))
-        at = ProxyVersion.objects.select_related("experiment").filter(pk=at.parent_id).first()
+        at = at.parent
     return found
 
 

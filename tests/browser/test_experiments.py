@@ -111,7 +111,7 @@ def test_the_estimate_follows_the_typing_and_another_protocol_keeps_the_title(sc
     page.get_by_text("It will ask the expert for 2,340 verdicts").wait_for()
     page.get_by_text("To compare with").click()
     page.get_by_role("link", name="Ceiling").click()
-    page.get_by_text("as reward in RL").wait_for()
+    page.get_by_text("as reward.").wait_for()
     assert page.get_by_label("Title").input_value() == "Kept"
     page.get_by_role("button", name="Make it, start later").click()
     page.get_by_role("button", name="Start", exact=True).wait_for()

@@ -435,10 +435,10 @@ def prompted(scenery: Scenery, name: str = "rubric") -> Experiment:
     Experiment.objects.filter(pk=found.pk).update(state="running", note=note, started=timezone.now() - timedelta(minutes=9))
     parent = ProxyVersion.objects.create(experiment=found, number=1, method="baseline", judge=judge(found), digest="a1" * 32)
     for key, mean in means.items():
-        _, purpose, step = key.split("-")
+        _, purpose, at = key.split("-")
         if purpose in ("eval", "check"):
             stage = found.stages.get(key=key)
-            _measure(found, stage, int(step), parent, "expert_reward" if purpose == "eval" else "check_reward", mean, 2.9, proxy=False)
+            _measure(found, stage, int(at), parent, "expert_reward" if purpose == "eval" else "check_reward", mean, 2.9, proxy=False)
     for step, reward, before in ((0, 52.0, 0.41), (40, 68.0, 0.5), (80, 83.0, 0.29)):
         stage = found.stages.get(key=f"ask-eval-{step}")
         _measure(found, stage, step, parent, "proxy_reward", reward, 1.9, when="before")
