@@ -20,6 +20,7 @@ from annotation.models import Domain, Expert, Prompt
 from annotation.routing import rule_of
 from training import actions, protocol
 from training.models import Experiment, ProxyVersion
+from training.paper import EVERY, PAPER
 from training.plan_words import CHOICES, GROUPS, PROTOCOLS, TITLES, WORDS, advanced_of, main_of
 from training.presets import PRESETS, STRATEGIES, Plan
 
@@ -42,7 +43,7 @@ class VersionChoice(forms.ModelChoiceField):
 class ExperimentForm(forms.Form):
     """An experiment's own fields, and one field for every number of its plan that its protocol uses. `viewer` sees proxy versions to take over."""
 
-    preset = forms.ChoiceField(choices=[(name, name) for name in PRESETS], widget=forms.HiddenInput)
+    preset = forms.ChoiceField(choices=[(name, name) for name in EVERY], widget=forms.HiddenInput)
     title = forms.CharField(max_length=160, error_messages={"required": "Give it a title, so that you find it again."})
     name = forms.CharField(
         max_length=80, required=False, label="Name in addresses", help_text="Letters, digits and hyphens. Empty: made from the title."
@@ -60,7 +61,7 @@ class ExperimentForm(forms.Form):
     def __init__(self, *args: Any, viewer: Any = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.label_suffix = ""
-        method = PRESETS[self.chosen].protocol
+        method = EVERY[self.chosen].protocol
         self.used = [*main_of(method), *(name for _, names in advanced_of(method) for name in names)]
         for name in self.used:
             self.fields[name] = _plan_field(name)
@@ -73,8 +74,8 @@ class ExperimentForm(forms.Form):
     @classmethod
     def from_preset(cls, preset: str, typed: Mapping[str, str], viewer: Any) -> ExperimentForm:
         """An unbound form with the preset's numbers, and what was `typed` in the fields that no preset touches."""
-        preset = preset if preset in PRESETS else DEFAULT_PRESET
-        plan = PRESETS[preset].to_dict()
+        preset = preset if preset in EVERY else DEFAULT_PRESET
+        plan = EVERY[preset].to_dict()
         initial = plan | {"preset": preset, "seed": 1, "policy": str(settings.POCKET_BASE)}
         return cls(initial=initial | {name: typed[name] for name in OWN if name in typed}, viewer=viewer)
 
@@ -82,20 +83,24 @@ class ExperimentForm(forms.Form):
     def chosen(self) -> str:
         """The preset that the form stands on."""
         value = self.data.get("preset") if self.is_bound else self.initial.get("preset")
-        return value if value in PRESETS else DEFAULT_PRESET
+        return value if value in EVERY else DEFAULT_PRESET
 
     def groups(self) -> list[dict[str, Any]]:
-        """The presets in groups, the main methods first; each preset with its title and what it does."""
+        """The presets in groups, the main methods first and the paper's numbers last; each preset with its title and what it does."""
         found = []
         for title, words, methods in GROUPS:
             names = sorted((name for name in PRESETS if PRESETS[name].protocol in methods), key=lambda name: methods.index(PRESETS[name].protocol))
-            options = [{"preset": name, **_words_of(name), "chosen": name == self.chosen} for name in names]
-            found.append({"title": title, "words": words, "options": options, "open": self.chosen in names})
-        return found
+            found.append(self._group(title, words, [(name, *_words_of(name)) for name in names]))
+        of_the_paper = [(name, name, PROTOCOLS[plan.protocol][0]) for name, plan in PAPER.items()]
+        return [*found, self._group("The paper's numbers", "for Qwen3-8B, and for research plans", of_the_paper)]
+
+    def _group(self, title: str, words: str, presets: list[tuple[str, str, str]]) -> dict[str, Any]:
+        options = [{"preset": name, "title": own, "words": about, "chosen": name == self.chosen} for name, own, about in presets]
+        return {"title": title, "words": words, "options": options, "open": any(option["chosen"] for option in options)}
 
     def first_estimate(self) -> dict[str, Any]:
         """The estimate before anything was sent: of the preset alone."""
-        return self.estimate() if self.is_bound else _estimate(PRESETS[self.chosen], None, None, None)
+        return self.estimate() if self.is_bound else _estimate(EVERY[self.chosen], None, None, None)
 
     def choice_fields(self) -> list[forms.BoundField]:
         """How texts are chosen, and the proxy that is taken over, where the protocol does so and there is one."""
@@ -108,14 +113,14 @@ class ExperimentForm(forms.Form):
         return isinstance(field, VersionChoice) and field.queryset is not None and not field.queryset.exists()
 
     def main_fields(self) -> list[forms.BoundField]:
-        return [self[name] for name in main_of(PRESETS[self.chosen].protocol)]
+        return [self[name] for name in main_of(EVERY[self.chosen].protocol)]
 
     def advanced_fields(self) -> list[tuple[str, list[forms.BoundField]]]:
-        return [(title, [self[name] for name in names]) for title, names in advanced_of(PRESETS[self.chosen].protocol)]
+        return [(title, [self[name] for name in names]) for title, names in advanced_of(EVERY[self.chosen].protocol)]
 
     @property
     def advanced_is_wrong(self) -> bool:
-        return any(name in self.errors for _, names in advanced_of(PRESETS[self.chosen].protocol) for name in (*names, "name", "proxy", "policy"))
+        return any(name in self.errors for _, names in advanced_of(EVERY[self.chosen].protocol) for name in (*names, "name", "proxy", "policy"))
 
     def clean_name(self) -> str:
         typed = self.cleaned_data["name"].strip()
@@ -131,7 +136,7 @@ class ExperimentForm(forms.Form):
         if wrong:
             return {"error": f"Cannot be counted yet: see {', '.join(map(str, wrong))}."}
         data = self.cleaned_data
-        plan = Plan.from_dict(PRESETS[self.chosen].to_dict() | self.changes())
+        plan = Plan.from_dict(EVERY[self.chosen].to_dict() | self.changes())
         return _estimate(plan, data.get("sample_budget"), data.get("expert"), data.get("domain"))
 
     def create(self, owner: Any) -> Experiment:
@@ -189,9 +194,9 @@ class StopForm(forms.Form):
         self.label_suffix = ""
 
 
-def _words_of(preset: str) -> dict[str, str]:
+def _words_of(preset: str) -> tuple[str, str]:
     title, words = PROTOCOLS[PRESETS[preset].protocol]
-    return {"title": TITLES.get(preset, title), "words": words}
+    return TITLES.get(preset, title), words
 
 
 def _plan_field(name: str) -> forms.Field:

@@ -11,7 +11,7 @@ from django.db.models import Avg, Count, Exists, Max, OuterRef, Q, QuerySet, Sum
 
 from annotation.models import AuditEntry, Batch, Charge, Expert, Feedback, Item, ProxyGrade, Rollout
 from grading.alignment import Estimate
-from training import jobs, protocol, report, signs
+from training import jobs, lineage, protocol, report, signs
 from training.budget import spent
 from training.models import Experiment, Job, Measurement, ProxyVersion, StepMetric
 from training.runner import outcomes
@@ -57,18 +57,18 @@ class Round:
 def rounds(experiment: Experiment) -> list[Round]:
     """One per step at which something was measured or learnt, in order."""
     found: dict[int, Round] = {}
-    for row in experiment.measurements.order_by("id"):
-        at = found.setdefault(row.step, Round(row.step))
-        name = f"{row.name}_after" if row.when == "after" else row.name
-        at.measured[name] = row
+    for measured in experiment.measurements.order_by("id"):
+        at = found.setdefault(measured.step, Round(measured.step))
+        name = f"{measured.name}_after" if measured.when == "after" else measured.name
+        at.measured[name] = measured
     for proxy in proxies(experiment):
         if proxy.number > 1:
             at = found.setdefault(proxy.step, Round(proxy.step))
             at.proxy, at.learnt = proxy, proxy.learnt  # type: ignore[attr-defined]
     for step in falls(experiment):
         found.setdefault(step, Round(step)).fallen = True
-    for start, origin in roll_backs(experiment):
-        found.setdefault(start, Round(start)).back = origin
+    for row in lineage.roll_backs(experiment):
+        found.setdefault(row["after"], Round(row["after"])).back = row["back_to"]
     return [found[step] for step in sorted(found)]
 
 
@@ -85,12 +85,6 @@ def falls(experiment: Experiment) -> list[int]:
         return protocol.falls(experiment.plan, outcomes(experiment))
     except ValueError:  # of a run whose protocol went other ways then: what is known of it is shown all the same
         return []
-
-
-def roll_backs(experiment: Experiment) -> list[tuple[int, int]]:
-    """(step, earlier step) wherever RL went on from the checkpoint of the earlier one."""
-    rows = experiment.stages.filter(kind="train").order_by("number").values_list("arguments", flat=True)
-    return [(row["start"], row["origin"]) for row in rows if row.get("origin", row["start"]) < row["start"]]
 
 
 def proxies(experiment: Experiment) -> QuerySet[ProxyVersion]:
@@ -181,7 +175,7 @@ def chart(experiment: Experiment) -> dict[str, Any]:
         "range": [experiment.domain.score_min, experiment.domain.score_max],
         "last": experiment.plan.steps,
         "realigned": [{"step": proxy.step, "label": f"v{proxy.number}"} for proxy in experiment.proxies.filter(number__gt=1)],
-        "backs": [{"step": start, "label": f"back to {origin}"} for start, origin in roll_backs(experiment)],
+        "backs": [{"step": row["after"], "label": f"back to {row['back_to']}"} for row in lineage.roll_backs(experiment)],
     }
 
 

@@ -16,7 +16,6 @@ from training import actions, pages, proxy_pages, writers
 from training.errors import ExperimentError, InvalidExperiment
 from training.forms import ChangeForm, ExperimentForm, PromptForm, StopForm
 from training.models import Experiment
-from training.presets import PRESETS
 
 PER_PAGE = 25
 RECENT_JOBS = 6
@@ -220,7 +219,7 @@ def new(request: HttpRequest) -> HttpResponse:
     """The form of a new experiment; choosing a preset fills in its numbers and keeps what was typed elsewhere."""
     if request.method != "POST":
         form = ExperimentForm.from_preset(request.GET.get("preset", ""), request.GET, request.user)
-        return render(request, "training/new.html", {"form": form, "presets": PRESETS})
+        return render(request, "training/new.html", {"form": form})
     form = ExperimentForm(request.POST, viewer=request.user)
     if form.is_valid():
         try:
@@ -229,7 +228,7 @@ def new(request: HttpRequest) -> HttpResponse:
             form.take_errors(exc.errors)
         else:
             return _begin(request, made) if "start" in request.POST else redirect("experiment", made.name)
-    return render(request, "training/new.html", {"form": form, "presets": PRESETS}, status=422)
+    return render(request, "training/new.html", {"form": form}, status=422)
 
 
 def _begin(request: HttpRequest, made: Experiment) -> HttpResponse:

@@ -9,7 +9,7 @@ import pytest
 from annotation.models import AuditEntry, Feedback, ProxyGrade, Rollout
 from tests.web import scenery
 from training.models import Experiment
-from training.presets import PRESETS
+from training.paper import EVERY
 
 
 @pytest.fixture
@@ -270,8 +270,8 @@ def test_numbers_that_make_no_plan_are_not_counted(changes, scene, researcher):
 
 def test_every_preset_is_in_one_group_of_the_form_and_the_group_of_the_chosen_one_is_open(scene, researcher):
     groups = researcher.get("/experiments/new/", {"preset": "pocket-ceiling"}).context["form"].groups()
-    assert sorted(option["preset"] for group in groups for option in group["options"]) == sorted(PRESETS)
-    assert [group["open"] for group in groups] == [False, True, False]
+    assert sorted(option["preset"] for group in groups for option in group["options"]) == sorted(EVERY)
+    assert [group["open"] for group in groups] == [False, True, False, False]
     titles = [option["title"] for group in groups for option in group["options"]]
     assert len(set(titles)) == len(titles)
 
