@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 CHAT_TEMPLATE = (
@@ -11,19 +12,28 @@ CHAT_TEMPLATE = (
 )
 
 
-def save_tiny_model(folder: Path, *, layers: int = 2, width: int = 32, positions: int = 512, seed: int = 0, spread: float = 0.3) -> Path:
-    """Write a model of `layers` x `width` to `folder`. `spread` is the standard deviation of its weights: larger is more decided."""
+def save_tiny_model(
+    folder: Path, *, layers: int = 2, width: int = 32, positions: int = 512, seed: int = 0, spread: float = 0.3, corpus: Sequence[str] = ()
+) -> Path:
+    """Write a model of `layers` x `width` to `folder`. `spread` is the standard deviation of its weights: larger is more decided.
+
+    Its tokens are bytes, and words and tags of `corpus`.
+    """
     import torch
-    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    bytes_only = Tokenizer(models.BPE(vocab={letter: i for i, letter in enumerate(alphabet)}, merges=[]))
-    bytes_only.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    bytes_only.decoder = decoders.ByteLevel()
-    bytes_only.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in ("<|endoftext|>", "<|im_start|>", "<|im_end|>")])
+    bpe = Tokenizer(models.BPE(vocab={letter: i for i, letter in enumerate(alphabet)}, merges=[]))
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    bpe.decoder = decoders.ByteLevel()
+    if corpus:
+        words = pre_tokenizers.Split(Regex(r"</?\w+>| ?\w+|\W"), "isolated")
+        bpe.pre_tokenizer = pre_tokenizers.Sequence([words, bpe.pre_tokenizer])
+        bpe.train_from_iterator(corpus, trainers.BpeTrainer(vocab_size=2000, min_frequency=1, initial_alphabet=alphabet, show_progress=False))
+    bpe.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in ("<|endoftext|>", "<|im_start|>", "<|im_end|>")])
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=bytes_only,
+        tokenizer_object=bpe,
         eos_token="<|im_end|>",
         pad_token="<|endoftext|>",
         chat_template=CHAT_TEMPLATE,
