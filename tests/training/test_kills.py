@@ -19,7 +19,9 @@ from annotation.models import Batch, Feedback, Item, ProxyGrade, Rollout
 from annotation.tasks import sweep as annotation_sweep
 from training import actions, tasks
 from training.budget import spent
-from training.models import Experiment, Job, Measurement, Stage
+from training.models import Candidate, Experiment, Job, Measurement, Stage
+from training.report import report
+from training.warm import Fork, Warm
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
@@ -30,19 +32,26 @@ def env(process_env: dict[str, str]) -> dict[str, str]:
 
 
 @pytest.fixture
-def driver(env) -> Iterator[Callable[[], subprocess.Popen]]:
+def driver(env, tmp_path) -> Iterator[Callable[[], Fork]]:
     """Starts `run_experiment stories` as a process of its own."""
-    started: list[subprocess.Popen] = []
+    warm, started, folder = Warm("tests.training.drivers", django_settings.BASE_DIR), [], tmp_path / "stories"
 
-    def start() -> subprocess.Popen:
-        command = [sys.executable, "manage.py", "run_experiment", "stories"]
-        started.append(subprocess.Popen(command, cwd=django_settings.BASE_DIR, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE))
+    def start() -> Fork:
+        started.append(warm.start("run", str(folder), str(tmp_path / "log.txt"), env))
         return started[-1]
 
     yield start
     for process in started:
-        process.kill()
-        process.communicate()
+        kill(process)
+    warm.close()
+
+
+def kill(process: Fork) -> None:
+    """And wait until it is dead."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process.pid, signal.SIGKILL)
+    while process.poll() is None:
+        time.sleep(0.01)
 
 
 def trace(experiment: Experiment) -> dict[str, object]:
@@ -60,7 +69,14 @@ def trace(experiment: Experiment) -> dict[str, object]:
         "metrics": [m.data for m in experiment.step_metrics.all()],
         "checkpoints": list(experiment.checkpoints.values_list("step", "digest")),
         "proxies": list(experiment.proxies.values_list("number", "digest", "step")),
+        "candidates": [candidate(c) for c in Candidate.objects.filter(stage__experiment=experiment).order_by("stage__number", "number")],
+        "report": {key: value for key, value in report([experiment])["experiments"][0].items() if key not in ("name", "title")},
     }
+
+
+def candidate(tried: Candidate) -> tuple[object, ...]:
+    words = sorted(tried.feedback.values_list("item__rollout__content", "score"))
+    return tried.stage.key, tried.number, tried.prompts, tried.chosen, tried.value, tried.low, tried.high, sorted(tried.scores.values(), key=str), words
 
 
 def boundary(experiment: Experiment) -> tuple[int, int, int]:
@@ -75,9 +91,27 @@ def kill_trainer(experiment: Experiment) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-@pytest.mark.parametrize(("protocol", "plan"), [("full-trace", {"steps": 1, "segment": 1}), ("ceiling", {"steps": 4, "segment": 4})])
-def test_killed_at_every_boundary_it_ends_as_if_undisturbed(driver, make, run, protocol, plan) -> None:
+# Between them they have every script and every kind of stage. With the rubric's seed reward falls at the first check, which is of two texts.
+SHORT = {"steps": 1, "segment": 1}
+PLANS: dict[str, dict[str, object]] = {
+    "context-feedback": SHORT,
+    "rubric": {"steps": 2, "segment": 1, "fall": 0.0, "fall_in": "means", "search": 2, "check": 2, "seed": 2},
+    "per-prompt-few-shot": SHORT,
+    "ceiling": {"steps": 4, "segment": 4},
+    "weak-proxy": SHORT,
+    "retrain": SHORT,
+    "prompt-optimisation": {},
+}
+
+
+@pytest.mark.django_db(transaction=True, reset_sequences=True)  # the toy engine's texts depend on the prompts' ids
+@pytest.mark.parametrize("protocol", PLANS)
+def test_killed_at_every_boundary_it_ends_as_if_undisturbed(driver, make, run, protocol) -> None:
+    plan = PLANS[protocol]
+    if protocol == "retrain":
+        plan = plan | {"proxy_version": run("full-trace", name="first", **SHORT).proxies.get(number=2)}
     undisturbed = run(protocol, name="undisturbed", **plan)
+    assert protocol != "rubric" or undisturbed.checkpoints.get(step=2).parent.step == 0, "it was not rolled back"
     experiment = actions.start(make(protocol, **plan))
     process, seen, kills = driver(), boundary(experiment), 0
     deadline = time.monotonic() + 240
@@ -89,8 +123,7 @@ def test_killed_at_every_boundary_it_ends_as_if_undisturbed(driver, make, run, p
             seen = now
             if kills % 2:
                 kill_trainer(experiment)
-            process.kill()
-            process.wait()
+            kill(process)
             kills += 1
         time.sleep(0.005)
     experiment.refresh_from_db()

@@ -22,7 +22,7 @@ FIELDS = {
 
 
 def run(job: Job) -> dict[str, Any]:
-    """Grading prompts that name the examples they were made from; how well each agrees depends on its number and the seed."""
+    """Grading prompts that hold the texts they were made from; how well each agrees depends on its number and the seed."""
     examples, validation = list(job.lines("examples.jsonl")), list(job.lines("validation.jsonl"))
     lines, metrics = job.lines("candidates.jsonl"), job.lines("metrics.jsonl")
     count = len(job["given"]) if job["method"] == "rubric" and job["writer"] is None else job["candidates"]
@@ -45,7 +45,7 @@ def candidate(job: Job, number: int, examples: list[dict[str, Any]], validation:
     random = Random(derive(job.seed, number))
     drawn = [] if not number else (random.sample if job["draw"] == "random" else lambda rows, n: rows[:n])(examples, min(job["shown"], len(examples)))
     given = job["given"][number - 1 : number] if number else job["judge"]["options"]["prompts"]
-    words = given or [f"{job['grading_prompt']}\nAs on {', '.join(str(e['id']) for e in drawn)}."]
+    words = given or ["\n".join([job["grading_prompt"], "As on:", *(e["content"] for e in drawn)])]
     scores = {str(case["id"]): (case["score"] or 0) + random.gauss(0, 5 + number) for case in validation}
     estimate = alignment.alignment([c["score"] for c in validation], list(scores.values()), [c["group"] for c in validation], replicates=50)
     measured = {name: getattr(estimate, name) for name in ("value", "low", "high", "samples", "left_out", "note")}
