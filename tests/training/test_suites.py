@@ -207,6 +207,6 @@ def test_the_pocket_suite_is_made_of_presets(rosa) -> None:
     domain, expert = load_pocket()
     suite = pocket.create_pocket_suite("pocket", owner=rosa, domain=domain, expert=expert)
     assert len(plan.planned(suite)) == 7 * 3 * 2 + 7
-    assert {arm.plan["steps"] for arm in plan.arms(suite) if arm.main} == {pocket.STEPS}, "all are pressed equally hard"
+    assert {arm.plan["steps"] for arm in plan.arms(suite) if arm.main} == {pocket.RL["steps"]}, "all are pressed equally hard"
     quick = pocket.create_pocket_suite("quick", owner=rosa, domain=domain, expert=expert, quick=True)
     assert [one.arm.name for one in plan.planned(quick)] == [arm.name for arm in pocket.MAIN]
