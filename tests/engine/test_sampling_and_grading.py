@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.engine.conftest import LETTERS, change, lines, result, run_here
+from tests.engine.conftest import LETTERS, change, lines, result, run_here, run_job
 from training.engine import grade, sample
 
 pytestmark = pytest.mark.training
@@ -51,6 +51,35 @@ def test_a_grading_job_goes_on_after_what_is_written(make_job, monkeypatch):
     assert run_here(broken, monkeypatch) == 0
     assert lines(broken, "grades.jsonl") == lines(whole, "grades.jsonl")
     assert [row["id"] for row in lines(whole, "grades.jsonl")] == [1, 2, 3, 4, 5]
+
+
+def test_a_sampling_job_killed_in_its_second_request_ends_as_an_unbroken_one(make_job, monkeypatch):
+    whole, killed = make_job("whole", "sample"), make_job("killed", "sample")
+    prompts = [{"id": i, "text": f"Write a story of {i} lines."} for i in (1, 2)]
+    first, second = ({"name": name, "prompts": prompts, "per_prompt": 3, "judge": LETTERS} for name in ("eval", "initial"))
+    change(whole, requests=[first, second])
+    change(killed, requests=[first, {**second, "judge": mortal(killed, at=1)}])
+    assert run_job(killed).returncode == -9
+    assert {row["request"] for row in lines(killed, "rollouts.jsonl")} == {"eval"}
+    assert [run_here(folder, monkeypatch) for folder in (whole, killed)] == [0, 0]
+    assert lines(killed, "rollouts.jsonl") == lines(whole, "rollouts.jsonl")
+    assert result(killed) == result(whole)
+
+
+def test_a_grading_job_killed_in_its_second_chunk_ends_as_an_unbroken_one(make_job, monkeypatch):
+    cases = [{"id": i, "instructions": "Write.", "content": "tree " * i} for i in range(grade.CHUNK + 2)]
+    whole, killed = (make_job(name, "grade", cases=cases) for name in ("whole", "killed"))
+    change(killed, judge=mortal(killed, at=2))
+    assert run_job(killed).returncode == -9
+    assert len(lines(killed, "grades.jsonl")) == grade.CHUNK
+    assert [run_here(folder, monkeypatch) for folder in (whole, killed)] == [0, 0]
+    assert lines(killed, "grades.jsonl") == lines(whole, "grades.jsonl")
+    assert result(killed) == result(whole)
+
+
+def mortal(folder, at):
+    """The judge that kills its process at its call number `at`, once."""
+    return {**LETTERS, "options": {"kill": str(folder / "was-killed"), "at": at}}
 
 
 def test_cases_may_lie_in_a_file_beside_the_job(make_job, monkeypatch):

@@ -18,6 +18,7 @@ from annotation import ready
 from annotation.models import Domain, Expert, ProxyGrade
 from grading.parsing import write_trace
 from grading.prompts import GradingPrompt, fill
+from grading.realign import context
 from grading.serving import Server
 from grading.types import Case, Message, TraceFormat
 from tests.engine.conftest import run_job, write_rows
@@ -33,10 +34,11 @@ from training.serving import SERVED
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.vllm, pytest.mark.training, pytest.mark.slow]
 
 FIELDS = ready.read("creative-writing").fields
+RUBRIC = f"{FIELDS['grading_prompt']}\n\nA longer story is worth more."
 FORMAT = TraceFormat()
 # A look is 2 prompts x 2 rollouts, an RL step too. Nothing ends it early: neither traces that cannot be read, nor falling rewards.
 TINY: dict[str, Any] = {"steps": 1, "segment": 1, "eval_prompts": 2, "eval_rollouts": 2, "per_prompt": 2, "prompts_per_step": 2, "group": 2}
-TINY |= {"policy_max_tokens": 24, "proxy_max_tokens": 48, "unscored_limit": 1.0, "stop_after_falls": 0}
+TINY |= {"policy_max_tokens": 24, "proxy_max_tokens": 48, "proxy_temperature": 0.7, "unscored_limit": 1.0, "stop_after_falls": 0}
 LESSONS = {"initial": 4, "update": 4, "replay": 4, "epochs": 1, "update_epochs": 1, "distil_batch": 4, "lora": 4}
 PROMPTED = {"initial": 4, "update": 4, "shown": 1, "search": 2, "keep": 1, "validation_prompts": 1, "validation_rollouts": 4, "check": 2}
 CALLS = {"calls": 12, "validation_prompts": 2}
@@ -52,10 +54,11 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rng, rows = random.Random(0), []
     for number in range(64):
         asked = fill(FIELDS["generation_prompt"], {"TOPIC": f"Moths, {number}"})
-        written = story(rng)
+        case = Case(asked, story(rng))
         trace = write_trace(rng.choice(("It holds together.", "It is slack.")), "Fair.", rng.randint(10, 90), FORMAT)
-        rows.append({"prompt": asked, "completion": f"<story>{written}</story>"})
-        rows.append({"prompt": GradingPrompt(FIELDS["grading_prompt"]).render(Case(asked, written), FORMAT), "completion": trace})
+        plain, rubric = (GradingPrompt(words).render(case, FORMAT) for words in (FIELDS["grading_prompt"], RUBRIC))
+        grading = (plain, rubric, context.request("", plain, verdict(case.content)))[number % 3]
+        rows += [{"prompt": asked, "completion": f"<story>{case.content}</story>"}, {"prompt": grading, "completion": trace}]
     folder = tmp_path_factory.mktemp("base")
     corpus = [row["prompt"] + row["completion"] for row in rows]
     model = save_tiny_model(folder / "random", width=128, positions=4096, spread=0.02, corpus=corpus)
@@ -85,10 +88,14 @@ def editor() -> Iterator[ScriptedOpenAI]:
 def answer(messages: list[dict[str, str]]) -> str:
     asked = messages[-1]["content"]
     if "<grading_prompt>" in asked:
-        return f"<grading_prompt>{FIELDS['grading_prompt']}\n\nA longer story is worth more.</grading_prompt>"
+        return f"<grading_prompt>{RUBRIC}</grading_prompt>"
     if "Write a better prompt" in asked:
         return polite([Message("user", asked)], 1)
-    words = len(re.findall(r"<text>\n(.*?)\n</text>", asked, re.DOTALL)[-1].split())
+    return verdict(re.findall(r"<text>\n(.*?)\n</text>", asked, re.DOTALL)[-1])
+
+
+def verdict(text: str) -> str:
+    words = len(text.split())
     return write_trace(f"It has {words} words.", "Longer is better.", min(100, 4 * words), FORMAT)
 
 
@@ -189,8 +196,7 @@ def test_prompts_that_are_searched_for(run: Run, server: vllm.VLLM, base: Path, 
     assert budget.spent(experiment) == {"eval": 2 * 4, "initial": 4, "validation": 4, "check": 2}
     assert models(experiment) == 2 * [on_base(server, base)]
     (entry,) = experiment.proxies.get(number=2).judge["options"]["prompts"]
-    words = entry["text"] if method == "few-shot-prefilled" else entry
-    assert ("A longer story is worth more." in words) == (method == "rubric")
+    assert (entry == RUBRIC) == (method == "rubric")
     assert ("Longer is better." in json.dumps(entry)) == (method != "rubric")
     assert graded(experiment, 2) == {"grade-0": 8, "train-0": 8, "sample-1": 8 + 4}
 
@@ -214,7 +220,7 @@ def test_the_weak_proxy(run: Run, server: vllm.VLLM, base: Path) -> None:
     experiment = run("weak-proxy", steps=2)
     assert budget.spent(experiment) == {"check": 3 * 4}
     assert models(experiment) == [on_base(server, base)]
-    assert graded(experiment, 1) == {key: 8 for key in ("sample-0", "train-0", "sample-1", "train-1", "sample-2")}
+    assert graded(experiment, 1) == dict.fromkeys(("sample-0", "train-0", "sample-1", "train-1", "sample-2"), 8)
 
 
 def test_prompt_optimisation(run: Run, base: Path) -> None:

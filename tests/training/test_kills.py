@@ -76,7 +76,17 @@ def trace(experiment: Experiment) -> dict[str, object]:
 
 def candidate(tried: Candidate) -> tuple[object, ...]:
     words = sorted(tried.feedback.values_list("item__rollout__content", "score"))
-    return tried.stage.key, tried.number, tried.prompts, tried.chosen, tried.value, tried.low, tried.high, sorted(tried.scores.values(), key=str), words
+    return (
+        tried.stage.key,
+        tried.number,
+        tried.prompts,
+        tried.chosen,
+        tried.value,
+        tried.low,
+        tried.high,
+        sorted(tried.scores.values(), key=str),
+        words,
+    )
 
 
 def boundary(experiment: Experiment) -> tuple[int, int, int]:
