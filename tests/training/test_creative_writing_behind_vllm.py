@@ -63,7 +63,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     corpus = [row["prompt"] + row["completion"] for row in rows]
     model = save_tiny_model(folder / "random", width=128, positions=4096, spread=0.02, corpus=corpus)
     write_rows(folder / "examples.jsonl", rows)
-    sft = {"epochs": 6, "learning_rate": 5e-3, "batch": 8}
+    sft = {"epochs": 4, "learning_rate": 4e-3, "batch": 4}
     job = {"kind": "distil", "name": "test/base", "seed": 1, "model": str(model), "sft": sft, "examples": "examples.jsonl"}
     (folder / "job.json").write_text(json.dumps(job))
     done = run_job(folder)
@@ -175,9 +175,9 @@ def test_full_trace_and_retraining_on_its_last_proxy(run: Run, server: vllm.VLLM
 def test_context_distillation(run: Run, server: vllm.VLLM, method: str) -> None:
     experiment = run(method, **LESSONS, traces_per_text=1, tries_per_text=4)
     assert budget.spent(experiment) == {"eval": 2 * 4, "initial": 4}
-    rewritten = experiment.stages.get(key="rewrite-0")
+    rewritten = experiment.stages.select_related("job").get(key="rewrite-0")
     assert rewritten.arguments["written_by"] == experiment.proxies.get(number=1).digest
-    assert 1 <= rewritten.outcome["kept"] <= 4
+    assert 1 <= rewritten.job.result["kept"] <= 4
     made = models(experiment)[1]["options"]
     assert served(server)[made["name"]] == made["adapter"]
     assert graded(experiment, 2) == {"grade-0": 8, "train-0": 8, "sample-1": 8}
@@ -225,7 +225,7 @@ def test_the_weak_proxy(run: Run, server: vllm.VLLM, base: Path) -> None:
 
 def test_prompt_optimisation(run: Run, base: Path) -> None:
     experiment = run("prompt-optimisation", **CALLS)
-    calls = experiment.stages.get(key="optimise-0").outcome["calls"]
+    calls = experiment.jobs.get(key="optimise-0").result["calls"]
     assert 10 <= calls <= 12
     assert budget.spent(experiment) == {"eval": 2 * 4, "reward": calls}
     (start,) = experiment.checkpoints.all()

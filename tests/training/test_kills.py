@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from django.conf import settings as django_settings
@@ -102,8 +103,8 @@ def kill_trainer(experiment: Experiment) -> None:
 
 
 # Between them they have every script and every kind of stage. With the rubric's seed reward falls at the first check, which is of two texts.
-SHORT = {"steps": 1, "segment": 1}
-PLANS: dict[str, dict[str, object]] = {
+SHORT: dict[str, Any] = {"steps": 1, "segment": 1}
+PLANS: dict[str, dict[str, Any]] = {
     "context-feedback": SHORT,
     "rubric": {"steps": 2, "segment": 1, "fall": 0.0, "fall_in": "means", "search": 2, "check": 2, "seed": 2},
     "per-prompt-few-shot": SHORT,
