@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -71,7 +72,7 @@ def trace(experiment: Experiment) -> dict[str, object]:
         "checkpoints": list(experiment.checkpoints.values_list("step", "digest")),
         "proxies": list(experiment.proxies.values_list("number", "digest", "step")),
         "candidates": [candidate(c) for c in Candidate.objects.filter(stage__experiment=experiment).order_by("stage__number", "number")],
-        "report": {key: value for key, value in report([experiment])["experiments"][0].items() if key not in ("name", "title")},
+        "report": json.loads(json.dumps(report([experiment])).replace(f'"{name}"', '"it"')),
     }
 
 
