@@ -6,7 +6,7 @@ replays the outcomes it has and stands where it stood. So a protocol must depend
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -426,35 +426,49 @@ PROTOCOLS: dict[str, Callable[[Plan], Script]] = {
 
 
 def estimate(plan: Plan, tasks: int = 0) -> dict[str, int]:
-    """Expert samples by purpose at most: the script is run through with outcomes that go well, or as badly as may be for prompts that are realigned
-    after falls. `tasks`: how many train prompts there are.
+    """Expert samples by purpose at most: the script is run through with outcomes that go well, and falls cost what realigning after them costs.
 
-    "control" are hidden repeats and gold items, where the plan has any: as many as there can be.
+    `tasks`: how many train prompts there are. "control" are hidden repeats and gold items, where the plan has any: as many as there can be.
     """
-    script = PROTOCOLS[plan.protocol](plan)
     samples: dict[str, int] = {}
-    better = 0.0
+
+    def add(purpose: str, count: int, times: int = 1) -> None:
+        for name, more in ((purpose, count), ("control", sum(plan.controls(count)))):
+            if more and times:
+                samples[name] = samples.get(name, 0) + more * times
+
+    for stage in _going_well(plan, tasks):
+        if isinstance(stage, Ask):
+            add(stage.purpose, stage.count or tasks * plan.per_task)
+        elif isinstance(stage, Optimise):
+            samples["reward"] = samples.get("reward", 0) + stage.calls
+        elif isinstance(stage, Train) and stage.reward == "expert":
+            samples["reward"] = samples.get("reward", 0) + (stage.stop - stage.start) * plan.batch
+    if plan.protocol in IN_CONTEXT:
+        falls = min(plan.realignments, -(-plan.steps // plan.segment)) - 1  # after the last segment nothing is realigned
+        add("update", max(plan.pool, plan.update) if plan.strategy == "max-disagreement" else plan.update, falls)
+        add("validation", plan.validation, falls)
+    return samples
+
+
+def _going_well(plan: Plan, tasks: int) -> Iterator[Stage]:
+    """The stages of a run in which every verdict comes, and each look is better than the one before."""
+    script, rising = PROTOCOLS[plan.protocol](plan), 0.0
     try:
         stage = next(script)
         while True:
+            yield stage
             outcome: Outcome = {}
             if isinstance(stage, Ask):
-                count = stage.count or tasks * plan.per_task
-                samples[stage.purpose] = samples.get(stage.purpose, 0) + count
-                if controls := sum(plan.controls(count)):
-                    samples["control"] = samples.get("control", 0) + controls
-                better += -1 if plan.protocol in IN_CONTEXT else 1
-                outcome = {"samples": count, "mean": better, "error": 0.001, "deviation": 0.001}
+                rising += 1
+                outcome = {"samples": stage.count or tasks * plan.per_task, "mean": rising, "error": 0.0, "deviation": 0.0}
             elif isinstance(stage, Train):
-                if stage.reward == "expert":
-                    samples["reward"] = samples.get("reward", 0) + (stage.stop - stage.start) * plan.batch
                 outcome = {"step": stage.stop}
             elif isinstance(stage, Optimise):
-                samples["reward"] = samples.get("reward", 0) + stage.calls
                 outcome = {"prompt": "", "calls": stage.calls}
             stage = script.send(outcome)
     except StopIteration:
-        return samples
+        return
 
 
 def least(plan: Plan, tasks: int = 0) -> int:

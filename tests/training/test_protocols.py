@@ -278,10 +278,15 @@ def test_prompt_optimisation_looks_at_the_same_policy_under_another_prompt() -> 
     assert protocol.estimate(plan) == {"eval": 12, "reward": 20}
 
 
-def test_the_estimate_of_prompts_supposes_a_fall_at_every_check() -> None:
+def test_the_estimate_of_prompts_covers_a_fall_at_any_check() -> None:
     # 4 looks x 6; a realignment at 0 and after the checks at 2 and 4, each with 8 validation samples
     assert protocol.estimate(RUBRIC) == {"eval": 24, "initial": 16, "validation": 24, "check": 30, "update": 16}
     assert protocol.least(RUBRIC) == 2 * 6 + 16 + 8 + 10
+    # One realignment more, wherever it comes: all looks and checks are there as well.
+    assert protocol.estimate(replace(RUBRIC, realignments=2)) == {"eval": 24, "initial": 16, "validation": 16, "check": 30, "update": 8}
+    for at in (2, 4):
+        found = stages_of(replace(RUBRIC, realignments=2), falling(at, 8.0))
+        assert sum(s.count for s in found if isinstance(s, Ask)) <= sum(protocol.estimate(replace(RUBRIC, realignments=2)).values())
 
 
 def test_the_estimate_of_single_tasks_counts_every_train_prompt() -> None:
