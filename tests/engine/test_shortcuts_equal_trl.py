@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from training.engine.job import Job
+from training.engine.rl import OPTIONAL
 from training.engine.models import load_model
 
 pytestmark = pytest.mark.training
@@ -22,7 +23,7 @@ def test_log_probabilities_entropies_and_gradients_are_those_of_trl(make_job, ti
     from training.engine.grpo import assemble
 
     folder = make_job("numbers", "rl")
-    job = Job(folder, {"content_tag": "", "device_batch": None, **json.loads((folder / "job.json").read_text())})
+    job = Job(folder, {**OPTIONAL, **json.loads((folder / "job.json").read_text())})
     trainer, _ = assemble(job, load_model(str(tiny), "policy"), None)
     tokens = torch.randint(3, 300, (6, 12), generator=torch.Generator().manual_seed(0))
     mask = torch.ones_like(tokens)
