@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from training.engine.job import Job
-from training.engine.rl import OPTIONAL
 from training.engine.models import load_model
+from training.engine.rl import OPTIONAL
 
 pytestmark = pytest.mark.training
 
