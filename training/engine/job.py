@@ -116,6 +116,13 @@ def main(kind: str, fields: Fields, optional: Mapping[str, Any], run: Callable[[
     folder = Path(sys.argv[1]).resolve()
     if "LOCAL_RANK" in os.environ:
         end_with_parent()
+    try:
+        return _carry_out(folder, kind, fields, optional, run)
+    finally:
+        _leave()
+
+
+def _carry_out(folder: Path, kind: str, fields: Fields, optional: Mapping[str, Any], run: Callable[[Job], dict[str, Any]]) -> int:
     if int(os.environ.get("RANK", "0")):
         return 0 if _done(folder) else _follow(folder, kind, fields, optional, run)
     with (folder / "lock").open("a") as lock:
@@ -125,6 +132,15 @@ def main(kind: str, fields: Fields, optional: Mapping[str, Any], run: Callable[[
             print(f"another process works on {folder}; wait for it or stop it", file=sys.stderr)
             return BUSY
         return _guarded(folder, kind, fields, optional, run)
+
+
+def _leave() -> None:
+    """Part from the other processes of a job: one that ends while its threads still listen to them is aborted now and then."""
+    if "torch.distributed" in sys.modules:
+        from torch import distributed
+
+        if distributed.is_available() and distributed.is_initialized():
+            distributed.destroy_process_group()
 
 
 def _guarded(folder: Path, kind: str, fields: Fields, optional: Mapping[str, Any], run: Callable[[Job], dict[str, Any]]) -> int:
