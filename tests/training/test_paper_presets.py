@@ -79,13 +79,13 @@ def test_research_plans_are_those_of_appendix_a2():
         ("qwen3-8b-ceiling", 150_000),  # of the order of 1e5 (2.3)
         ("qwen3-8b-heavy", 50_000),  # 3 times fewer than the ceiling
         ("qwen3-8b-ultra-light", 7_500),  # 20 times fewer
-        ("qwen3-8b-rubric", 3_600),  # around 3,000 and 50 times fewer (3.1)
+        ("qwen3-8b-rubric", 3_200),  # around 3,000 and 50 times fewer (3.1); with checks, which depend on when expert reward falls
         ("qwen3-8b-per-prompt-few-shot-2", 4_000),  # around 5,000 (3.3)
         ("qwen3-8b-prompt-optimisation", 1_000),  # 1e2 to 1e3 (2.3)
     ],
 )
 def test_as_many_samples_are_used_as_the_paper_says(name, samples):
-    used = sum(count for purpose, count in protocol.estimate(PAPER[name], TASKS).items() if purpose != "eval")
+    used = sum(count for purpose, count in protocol.estimate(PAPER[name], TASKS).items() if purpose not in ("eval", "check"))
     assert used == pytest.approx(samples, rel=0.05)
 
 
