@@ -74,6 +74,7 @@ class Experiment(models.Model):
     created = models.DateTimeField(default=timezone.now, editable=False)
     started = models.DateTimeField(null=True, blank=True)
     ended = models.DateTimeField(null=True, blank=True)
+    best_step = models.PositiveIntegerField(null=True, editable=False, help_text="The step of the checkpoint that it stands for, once it is done.")
 
     class Meta:
         ordering = ["-created"]

@@ -99,7 +99,7 @@ def _entry(history: History, ceiling: History | None) -> Report:
         "curve": _curve(history),
         "proxies": lineage.proxies(experiment),
         "roll_backs": lineage.roll_backs(experiment),
-        "best_step": experiment.config.get("best_step"),
+        "best_step": experiment.best_step,
         "plan": history.plan.to_dict(),
     }
 

@@ -76,7 +76,7 @@ def outcomes(experiment: Experiment) -> list[tuple[str, protocol.Outcome]]:
 
 
 def _finish(experiment: Experiment, finish: protocol.Finish) -> None:
-    experiment.ended, experiment.config = timezone.now(), experiment.config | {"best_step": finish.best_step}
+    experiment.ended, experiment.best_step = timezone.now(), finish.best_step
     _say(experiment, State.DONE, f"Done: {finish.reason}. Its policy is that of step {finish.best_step}.")
     _audit(experiment, "finished", reason=finish.reason, best_step=finish.best_step)
 
@@ -95,7 +95,7 @@ def _say(experiment: Experiment, state: str, note: str) -> None:
     if (experiment.state, experiment.note) == (state, note):
         return
     experiment.state, experiment.note = state, note
-    experiment.save(update_fields=["state", "note", "ended", "config"])
+    experiment.save(update_fields=["state", "note", "ended", "best_step"])
     _tell(experiment, "state", state=state)
 
 

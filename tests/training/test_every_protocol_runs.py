@@ -103,7 +103,7 @@ def test_after_a_fall_rl_goes_on_from_the_last_good_checkpoint_and_lost_steps_co
     experiment = run("rubric")
     assert experiment.state == DONE, experiment.note
     assert experiment.note == "Done: all steps done. Its policy is that of step 0."
-    assert experiment.config["best_step"] == 0
+    assert experiment.best_step == 0
     rows = Checkpoint.objects.order_by("step").values_list("step", "parent__step")
     assert list(rows) == [(0, None), (2, 0), (4, 0)]
     again = json.loads((at(experiment, "train-2").job.path / "job.json").read_text())

@@ -35,11 +35,11 @@ def seen(step: int) -> Seen:
 
 
 @pytest.mark.parametrize(
-    ("config", "step"),
-    [({"best_step": 50}, 50), ({"best_step": 25}, 25), ({"best_step": 40}, 25), ({}, 50)],
+    ("best_step", "step"),
+    [(50, 50), (25, 25), (40, 25), (None, 50)],
 )
-def test_a_run_is_judged_by_the_checkpoint_it_stands_for(config, step) -> None:
-    history = SimpleNamespace(experiment=SimpleNamespace(config=config), judged=[seen(0), seen(25), seen(50)])
+def test_a_run_is_judged_by_the_checkpoint_it_stands_for(best_step, step) -> None:
+    history = SimpleNamespace(experiment=SimpleNamespace(best_step=best_step), judged=[seen(0), seen(25), seen(50)])
     assert history.judged[stands_for(history)].step == step
 
 

@@ -355,7 +355,8 @@ def compared(scenery: Scenery, name: str = "methods") -> Suite:
         found.note = "The disk is full. Make room, then resume." if state == "failed" else ""
         found.started = timezone.now() - timedelta(minutes=9)
         if state == "done":
-            found.config |= {"format": {}, "best_step": 60}
+            found.config |= {"format": {}}
+            found.best_step = 60
             found.ended = timezone.now()
             _finished(scenery, found, {"ceiling": 20.0, "weak-proxy": -6.0, "full-trace": 17.0}[one.arm.name] + one.seed, rng)
         found.save()

@@ -54,8 +54,9 @@ def stands_for(history: History) -> int:
     The last one where looks come at fixed intervals; that before the fall of expert reward where a protocol watches for it (paper, section 2.3).
     """
     looks = history.judged
-    best_step = history.experiment.config.get("best_step", looks[-1].step)  # what ended before that was kept has none
-    return max((i for i, look in enumerate(looks) if look.step <= best_step), default=0)
+    best_step = history.experiment.best_step
+    # What ended before that was kept has none.
+    return max((i for i, look in enumerate(looks) if best_step is None or look.step <= best_step), default=0)
 
 
 def run_of(experiment: Experiment) -> Run | None:
