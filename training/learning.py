@@ -48,14 +48,22 @@ def lesson(experiment: Experiment, stage: protocol.Realign | protocol.Rewrite) -
             f"Have them completed (reopen items of batch “{batch.title}”), then resume.",
         )
     if len({f.item.rollout_id for f in usable}) > stage.count:  # the expert spoke about the whole pool, so that one can see where the proxy disagreed
-        order = select.choose_feedback(experiment.plan.strategy, batch, len(came), seed, experiment.proxies.get(number=stage.number - 1).digest)
-        by_id = {f.pk: f for f in usable}
-        usable = [by_id[pk] for pk in order if pk in by_id]
+        usable = _ranked(experiment, stage, batch, usable)
     texts = set(list(dict.fromkeys(f.item.rollout_id for f in usable))[: stage.count])
     new = [f for f in usable if f.item.rollout_id in texts]
     old = _earlier(experiment, new)
     replayed = Random(seed).sample(old, min(stage.replay, len(old)))
     return Lesson(new + sorted(replayed, key=lambda f: f.pk), skipped)
+
+
+def _ranked(
+    experiment: Experiment, stage: protocol.Realign | protocol.Rewrite | protocol.Search, batch: Batch, usable: list[Feedback]
+) -> list[Feedback]:
+    """The `usable` of the batch's verdicts, the most wanted first, by the plan's strategy and the proxy before this stage."""
+    proxy = experiment.proxies.get(number=stage.number - 1)
+    order = select.choose_feedback(experiment.plan.strategy, batch, batch.items.count(), derive_seed(experiment.seed, stage.key), proxy.digest)
+    by_id = {f.pk: f for f in usable}
+    return [by_id[pk] for pk in order if pk in by_id]
 
 
 def is_usable(experiment: Experiment, feedback: Feedback) -> bool:
@@ -125,22 +133,18 @@ def material(experiment: Experiment, stage: protocol.Search) -> Material:
     """
     plan, ended = experiment.plan, experiment.stages.filter(ended__isnull=False).select_related("batch")
     before = ended.filter(kind="search").order_by("-number").first()
-    asked_since = [s for s in ended.filter(kind="ask", batch__isnull=False).order_by("number") if before is None or s.number > before.number]
-    newest = [s.batch for s in asked_since if s.arguments["purpose"] in LEARNT_FROM]
-    checks = [s.batch for s in asked_since if s.arguments["purpose"] == Batch.Purpose.CHECK]
-    came = [f for batch in [*newest, *checks] if batch for f in asking.verdicts(batch)]
+    since = ended.filter(kind="ask", number__gt=before.number if before else 0).order_by("number")
+    asked_since = [s.batch for s in since if s.batch is not None]
+    newest = [batch for batch in asked_since if batch.purpose in LEARNT_FROM]
+    checks = [batch for batch in asked_since if batch.purpose == Batch.Purpose.CHECK]
+    came = [f for batch in (*newest, *checks) for f in asking.verdicts(batch)]
     usable = [f for f in came if is_usable(experiment, f)]
     if not usable:
         raise StageFailed(f"None of the {len(came)} verdicts for step {stage.step} can be learnt from: each lacks a score or a critique.")
-    if plan.strategy == "random" or plan.protocol in protocol.PER_PROMPT or newest[0] is None:
-        chosen, draw = usable, "random"
-    else:
-        digest = experiment.proxies.get(number=stage.number - 1).digest
-        order = select.choose_feedback(plan.strategy, newest[0], len(usable), derive_seed(experiment.seed, stage.key), digest)
-        by_id = {f.pk: f for f in usable}
-        chosen, draw = [by_id[pk] for pk in order if pk in by_id], "first"
-    tried = [s.batch for s in asked_since if s.arguments["purpose"] == Batch.Purpose.VALIDATION]
-    return Material(chosen, [f for batch in tried if batch for f in asking.verdicts(batch) if f.score is not None], draw)
+    validation = [f for batch in asked_since if batch.purpose == Batch.Purpose.VALIDATION for f in asking.verdicts(batch) if f.score is not None]
+    if plan.strategy == "random" or plan.protocol in protocol.PER_PROMPT:
+        return Material(usable, validation, "random")
+    return Material(_ranked(experiment, stage, newest[0], usable), validation, "first")
 
 
 def keep_candidates(stage: Stage, rows: Iterable[dict[str, Any]], chosen: Iterable[int]) -> None:

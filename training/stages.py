@@ -156,10 +156,7 @@ def _realign(experiment: Experiment, row: Stage, stage: protocol.Realign) -> Pro
         if adapter := served_adapter(parent):
             spec["below"] = adapter
         if plan.probes and plan.evaluation:
-            here = taught_path(parent)
-            model = in_process(here)
-            judge = scalar(experiment, here) if kind == "scalar" else {**parent.judge, "options": {**parent.judge["options"], "model": model}}
-            spec["probe"], files["probe.jsonl"] = _probe(experiment, stage, judge, len(rows))
+            spec["probe"], files["probe.jsonl"] = _probe(experiment, stage, _learner(experiment, parent), len(rows))
         _attach(row, jobs.make(experiment, stage.key, kind, spec, files))
 
     def finish(result: dict[str, Any]) -> protocol.Outcome:
@@ -189,6 +186,14 @@ def _lesson(experiment: Experiment, row: Stage, stage: protocol.Realign) -> tupl
     if method == "scalar-head":
         return "scalar", list(learning.scored(experiment, lesson.feedback))
     return "distil", list(learning.examples(experiment, lesson.feedback))
+
+
+def _learner(experiment: Experiment, parent: ProxyVersion) -> dict[str, Any]:
+    """The proxy that is being taught, as a judge in the job's own process: the job puts in the model as it is by then."""
+    path = taught_path(parent)
+    if experiment.plan.protocol == "scalar-head":
+        return scalar(experiment, path)
+    return {**parent.judge, "options": {**parent.judge["options"], "model": in_process(path)}}
 
 
 def _probe(experiment: Experiment, stage: protocol.Realign, judge: dict[str, Any], rows: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
