@@ -179,10 +179,14 @@ def reward_batch(experiment: Experiment, key: str, title: str, note: str) -> Bat
 
 def judge(experiment: Experiment) -> dict[str, Any]:
     """The expert as what a reward process loads. Raises `StageFailed` where a secret would end up in the job's folder."""
-    config = experts.judge_config(experiment.expert)
-    if without_secrets(config["options"]) != config["options"]:
+    return fit_for_a_folder(experts.judge_config(experiment.expert), experiment.expert)
+
+
+def fit_for_a_folder(config: dict[str, Any], expert: Expert) -> dict[str, Any]:
+    """`config`, out of the options of `expert`. Raises `StageFailed` where it holds a secret, which a job's folder would show."""
+    if without_secrets(config) != config:
         raise StageFailed(
-            f"The options of {experiment.expert.name} in settings.EXPERTS hold a secret, and a training job would write it into its folder.",
+            f"The options of {expert.name} in settings.EXPERTS hold a secret, and a training job would write it into its folder.",
             "Give it in an environment variable instead, then resume.",
         )
     return config

@@ -40,7 +40,7 @@ def freeze(experiment: Experiment) -> dict[str, Any]:
         "eval_prompts": eval_prompts(domain, plan.eval_prompts),
         "train_prompts": train_prompts(domain, experiment.seed, kept_out),
         "validation_prompts": kept_out,
-        "writers": writers.of(experiment.expert),
+        "writers": writers.frozen(experiment),
     }
 
 

@@ -9,9 +9,11 @@ from django.conf import settings
 from annotation import experts
 from annotation.models import Expert
 from annotation.routing import rule_of
+from training import asking
 from training.models import Experiment, Job, Stage
 
 GRADING, GENERATION = "grading", "generation"  # what is written
+WRITTEN = ("rubric", "per-prompt-rubric", "prompt-optimisation")  # protocols for which somebody writes
 NEEDED = {"per-prompt-rubric": GRADING, "prompt-optimisation": GENERATION}  # protocols that ask for more prompts than a person would write
 
 
@@ -27,6 +29,11 @@ def of(asked: Expert) -> dict[str, Any]:
         if expert.backend in settings.WRITERS:
             return dict(settings.WRITERS[expert.backend])
     return {}
+
+
+def frozen(experiment: Experiment) -> dict[str, Any]:
+    """Those that write for this experiment, as its jobs are told. Raises `StageFailed` where a job's folder would show a secret."""
+    return asking.fit_for_a_folder(of(experiment.expert), experiment.expert) if experiment.plan.protocol in WRITTEN else {}
 
 
 def awaited(experiment: Experiment) -> Stage | None:

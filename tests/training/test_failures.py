@@ -12,6 +12,7 @@ import time
 import pytest
 from django.db import connection
 
+from annotation.models import Expert
 from training import actions, asking, drive, runner, tasks
 from training.errors import StageFailed
 from training.models import Experiment, Job
@@ -107,6 +108,16 @@ def test_a_secret_in_the_experts_options_does_not_get_into_a_job_folder(make, se
     with pytest.raises(StageFailed, match="hold a secret"):
         asking.judge(experiment)
     assert with_key.options == {}
+
+
+def test_a_secret_of_the_expert_that_writes_rubrics_gets_into_no_config_and_no_job_folder(make, settings) -> None:
+    model = {"backend": "grading.models.scripted.ScriptedModel", "options": {"api_key": "sk-1"}}
+    settings.EXPERTS = {"editor": {"BACKEND": "grading.graders.Grader", "OPTIONS": {"prompts": ["{CONTENT}"], "model": model}}}
+    editor = Expert.objects.create(alias="editor", name="The editor", kind=Expert.Kind.LLM, backend="editor")
+    with pytest.raises(StageFailed, match=r"The editor in settings\.EXPERTS hold a secret"):
+        actions.start(make("rubric", expert=editor))
+    assert "sk-1" not in str(list(Experiment.objects.values_list("config", flat=True)))
+    assert actions.start(make("full-trace", name="no-writer", expert=editor)).config["writers"] == {}, "nobody writes for it"
 
 
 def test_an_expert_that_refuses_to_answer_fails_it_in_words_and_resume_asks_again(make, settings) -> None:
