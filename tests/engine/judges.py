@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import signal
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from grading.errors import GraderError, Retry
@@ -40,14 +43,22 @@ class LetterJudge:
         return Verdict(round(min(100.0, 900 * share + number + noise), 3), critique=f"{share:.0%} {self.letter}", raw="a trace")
 
 
+class Quoting(LetterJudge):
+    """Its trace is the task that it was told."""
+
+    def _verdict(self, case: Case, number: int) -> Verdict:
+        return replace(super()._verdict(case, number), raw=case.instructions)
+
+
 class Rewriter(ScriptedModel):
     """A proxy that repeats the expert's last word (after a "#" in its prompt), and now and then says so or loses its form.
 
-    At the call number `at`, once, it makes the file `stop`, or makes the file `kill` and kills its own process.
+    At the call number `at`, once, it makes the file `stop`, or makes the file `kill` and kills its own process. With `says` it says that instead,
+    and keeps what it is asked in the file `heard`.
     """
 
-    def __init__(self, at: int = 0, kill: str = "", stop: str = "") -> None:
-        super().__init__(rewritten)
+    def __init__(self, at: int = 0, kill: str = "", stop: str = "", says: str = "", heard: str = "") -> None:
+        super().__init__(partial(repeated, says, heard) if says else rewritten)
         self.at, self.kill, self.stop, self.calls = at, kill, stop, 0
 
     async def generate(self, requests: Sequence[Sequence[Message]], sampling: Sampling, *, seed: int) -> list[list[Completion]]:
@@ -55,6 +66,13 @@ class Rewriter(ScriptedModel):
         if self.calls == self.at:
             happen(self.kill, self.stop)
         return await super().generate(requests, sampling, seed=seed)
+
+
+def repeated(says: str, heard: str, messages: Sequence[Message], seed: int) -> str:
+    if heard:
+        with Path(heard).open("a") as file:
+            file.write(json.dumps([message.content for message in messages]) + "\n")
+    return says
 
 
 def rewritten(messages: Sequence[Message], seed: int) -> str:

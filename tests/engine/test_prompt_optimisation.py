@@ -57,19 +57,9 @@ def test_the_reflection_model_reads_the_experts_words_beside_task_and_text(make_
 
 def test_the_expert_reads_the_task_as_the_domain_words_it(make_job, monkeypatch):
     """A prompt that asks for less must not be judged by the less that it asks for."""
-    seen: list[str] = []
-
-    class Watching:
-        async def grade(self, cases, *, seed=0):
-            seen.extend(case.instructions for case in cases)
-            return await real.grade(cases, seed=seed)
-
-    from tests.engine import judges
-
-    real = judges.LetterJudge()
-    monkeypatch.setattr(judges, "LetterJudge", Watching)
-    assert run_here(make_job("watched", "optimise"), monkeypatch) == 0
-    assert set(seen) == {f"Write about {i}." for i in range(4)}
+    folder = make_job("watched", "optimise", judge={"backend": "tests.engine.judges.Quoting", "options": {}})
+    assert run_here(folder, monkeypatch) == 0
+    assert {row["verdict"]["raw"] for row in lines(folder, "rollouts.jsonl")} == {f"Write about {i}." for i in range(4)}
 
 
 @pytest.mark.parametrize("at", [1, 3, 8])

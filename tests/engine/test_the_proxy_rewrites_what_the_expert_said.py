@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 
 import pytest
@@ -42,17 +43,13 @@ def test_the_first_traces_that_are_scored_and_say_nothing_are_kept(make_job, mon
 @pytest.mark.parametrize(
     ("show", "last"), [("feedback", "word3"), ("full", "<critique>word3</critique><deliberation>Half.</deliberation><score>50</score>")]
 )
-def test_the_proxy_sees_the_grading_prompt_and_as_much_of_the_verdict_as_is_to_be_shown(make_job, monkeypatch, show, last):
-    asked = []
-
-    def answer(messages, seed):
-        asked.append(messages)
-        return "<critique>x</critique><score>1</score>"
-
-    monkeypatch.setattr("tests.engine.judges.rewritten", answer)
-    folder = make_job("rewrite", "rewrite", show=show, traces=1)
+def test_the_proxy_sees_the_grading_prompt_and_as_much_of_the_verdict_as_is_to_be_shown(make_job, monkeypatch, tmp_path, show, last):
+    heard = tmp_path / "heard"
+    judge = rewriter(says="<critique>x</critique><score>1</score>", heard=str(heard))
+    folder = make_job("rewrite", "rewrite", show=show, traces=1, judge=judge)
     assert run_here(folder, monkeypatch) == 0
-    assert [message.content for message in asked[3]] == [f"Judge tree 3. # {last}"]
+    asked = [json.loads(line) for line in heard.open()]
+    assert asked[3] == [f"Judge tree 3. # {last}"]
     assert len(asked) == 10
 
 
@@ -72,8 +69,7 @@ def test_a_text_that_speaks_of_experts_may_be_called_what_it_is(make_job, monkey
 
 
 def test_where_nothing_can_be_learnt_from_all_tries_are_made_and_counted(make_job, monkeypatch):
-    monkeypatch.setattr("tests.engine.judges.rewritten", lambda messages, seed: "As the expert says.")
-    folder = make_job("rewrite", "rewrite", traces=2, tries=3)
+    folder = make_job("rewrite", "rewrite", traces=2, tries=3, judge=rewriter(says="As the expert says."))
     assert run_here(folder, monkeypatch) == 0
     assert result(folder) == {"status": "done", "examples": 10, "kept": 0, "tried": 30, "rejected": {"no score": 30}}
 

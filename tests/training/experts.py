@@ -1,4 +1,4 @@
-"""Experts that do not always answer."""
+"""Experts that do not always answer, or never like what they get."""
 
 from __future__ import annotations
 
@@ -24,3 +24,13 @@ class Overloaded(PocketExpert):
         if self.calls % 2:
             raise GraderError("overloaded", retry=Retry.after(0.01))
         return await super().grade(cases, seed=seed)
+
+
+class Tiring:
+    """Likes everything less each time that it is asked."""
+
+    calls = 0
+
+    async def grade(self, cases: Sequence[Case], *, seed: int = 0) -> list[Verdict]:
+        type(self).calls += 1
+        return [Verdict(90 * 0.95**self.calls + len(case.content) % 5 / 10, critique="That again.") for case in cases]

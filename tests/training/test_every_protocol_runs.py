@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from annotation.models import Batch, Feedback, Rollout
+from annotation.models import Batch, Expert, Feedback, Rollout
 from training import budget, protocol
 from training.actions import start
 from training.drive import drive
@@ -17,9 +17,15 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 DONE = Experiment.State.DONE
 
 
+NEVER = {"fall": 1000.0}  # standard deviations
+
+
 @pytest.fixture
-def every_check_falls(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol, "has_fallen", lambda plan, before, now: True)
+def falling(settings) -> Expert:
+    """An expert who likes each check less than the one before."""
+    settings.EXPERTS = settings.EXPERTS | {"tiring": {"BACKEND": "tests.training.experts.Tiring", "OPTIONS": {}}}
+    settings.WRITERS = settings.WRITERS | {"tiring": settings.WRITERS["pocket"]}
+    return Expert.objects.create(alias="tiring", name="The tiring one", kind=Expert.Kind.PROGRAM, backend="tiring")
 
 
 def at(experiment: Experiment, key: str) -> Stage:
@@ -67,9 +73,8 @@ def test_a_scalar_head_is_taught_scores_alone_and_goes_on_from_itself(run) -> No
 
 
 @pytest.mark.parametrize("method", protocol.IN_CONTEXT)
-def test_prompts_are_searched_for_on_validation_prompts_that_rl_never_meets(run, method, monkeypatch) -> None:
-    monkeypatch.setattr(protocol, "has_fallen", lambda plan, before, now: False)
-    experiment = run(method, realignments=1)
+def test_prompts_are_searched_for_on_validation_prompts_that_rl_never_meets(run, method) -> None:
+    experiment = run(method, realignments=1, **NEVER)
     assert experiment.state == DONE, experiment.note
     assert budget.spent(experiment) == {"eval": 18, "initial": 8, "validation": 6, "check": 8}
     kept_out = set(experiment.config["validation_prompts"])
@@ -88,8 +93,8 @@ def test_prompts_are_searched_for_on_validation_prompts_that_rl_never_meets(run,
     assert set(version.feedback.values_list("item__batch__purpose", flat=True)) == {"initial"}
 
 
-def test_checks_are_of_the_same_prompts_each_time_and_join_what_prompts_are_written_from(run, every_check_falls) -> None:
-    experiment = run("rubric", steps=6)
+def test_checks_are_of_the_same_prompts_each_time_and_join_what_prompts_are_written_from(run, falling) -> None:
+    experiment = run("rubric", expert=falling, fall=0.0, steps=6)
     assert experiment.state == DONE, experiment.note
     checks = [at(experiment, f"sample-{step}").arguments["prompts"]["check"] for step in (2, 4, 6)]
     assert checks[0] == checks[1] == checks[2]
@@ -99,8 +104,8 @@ def test_checks_are_of_the_same_prompts_each_time_and_join_what_prompts_are_writ
     assert all(e["proxy"] for e in examples)
 
 
-def test_after_a_fall_rl_goes_on_from_the_last_good_checkpoint_and_lost_steps_count(run, every_check_falls) -> None:
-    experiment = run("rubric")
+def test_after_a_fall_rl_goes_on_from_the_last_good_checkpoint_and_lost_steps_count(run, falling) -> None:
+    experiment = run("rubric", expert=falling, fall=0.0)
     assert experiment.state == DONE, experiment.note
     assert experiment.note == "Done: all steps done. Its policy is that of step 0."
     assert experiment.best_step == 0
@@ -144,9 +149,8 @@ def test_how_far_the_policy_moved_is_measured_at_every_look_but_the_first(run) -
     assert list(experiment.measurements.filter(name="kl").values_list("step", flat=True)) == [2, 4]
 
 
-def test_the_proxys_grades_of_more_rollouts_stand_in_for_verdicts_at_a_check(run, monkeypatch) -> None:
-    monkeypatch.setattr(protocol, "has_fallen", lambda plan, before, now: False)
-    experiment = run("rubric", check=4, check_graded=10, steps=2)
+def test_the_proxys_grades_of_more_rollouts_stand_in_for_verdicts_at_a_check(run) -> None:
+    experiment = run("rubric", check=4, check_graded=10, steps=2, **NEVER)
     assert budget.spent(experiment)["check"] == 4
     assert Rollout.objects.filter(run="stories/sample-2", prompt__split="train").count() == 10
     check = at(experiment, "ask-check-2")
@@ -159,8 +163,8 @@ def test_the_proxys_grades_of_more_rollouts_stand_in_for_verdicts_at_a_check(run
     assert "verdicts alone would take" in measured.note
 
 
-def test_the_report_says_where_every_version_comes_from(run, every_check_falls) -> None:
-    experiment = run("rubric", steps=6)
+def test_the_report_says_where_every_version_comes_from(run, falling) -> None:
+    experiment = run("rubric", expert=falling, fall=0.0, steps=6)
     entry = report([experiment])["experiments"][0]
     first, second, third, *_ = entry["proxies"]
     assert (first["parent"], first["feedback"]) == (None, {})
