@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Self
 
 STRATEGIES = [
@@ -117,7 +117,19 @@ class Plan:
         return self.validation_prompts * self.validation_rollouts
 
 
-PROMPTED = {"initial": 16, "update": 16, "search": 6, "keep": 3, "validation_prompts": 10, "check": 20, "fall_in": "means", "realignments": 2}
+RUBRIC = Plan(
+    "rubric",
+    steps=120,
+    segment=40,
+    initial=16,
+    update=16,
+    search=6,
+    keep=3,
+    validation_prompts=10,
+    check=20,
+    fall_in="means",
+    realignments=2,
+)
 
 PRESETS: dict[str, Plan] = {
     "pocket-full-trace": Plan("full-trace", steps=75, segment=25, initial=320, update=160, replay=320),
@@ -128,9 +140,9 @@ PRESETS: dict[str, Plan] = {
     "pocket-context-feedback": Plan("context-feedback", steps=120, segment=30, initial=384, update=128, epochs=2, update_epochs=1),
     "pocket-context-full": Plan("context-full", steps=120, segment=30, initial=384, update=128, epochs=2, update_epochs=1),
     "pocket-scalar-head": Plan("scalar-head", steps=120, segment=30, initial=384, update=128),
-    "pocket-rubric": Plan("rubric", steps=120, segment=40, **PROMPTED),  # type: ignore[arg-type]
-    "pocket-few-shot": Plan("few-shot", steps=120, segment=40, shown=3, **PROMPTED),  # type: ignore[arg-type]
-    "pocket-few-shot-prefilled": Plan("few-shot-prefilled", steps=120, segment=40, shown=3, **PROMPTED),  # type: ignore[arg-type]
+    "pocket-rubric": RUBRIC,
+    "pocket-few-shot": replace(RUBRIC, protocol="few-shot", shown=3),
+    "pocket-few-shot-prefilled": replace(RUBRIC, protocol="few-shot-prefilled", shown=3),
     "pocket-per-prompt-rubric": Plan("per-prompt-rubric", steps=120, segment=40, realignments=1),
     "pocket-per-prompt-few-shot": Plan("per-prompt-few-shot", steps=120, segment=40, realignments=1),
     "pocket-prompt-optimisation": Plan("prompt-optimisation", steps=1, segment=1, calls=300, validation_prompts=10),
