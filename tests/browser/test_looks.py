@@ -225,6 +225,10 @@ def test_every_page_is_readable_and_fits(width, scheme, addresses, visitor):
         page.wait_for_timeout(250 if "experiment" not in address else 500)
         if name == "suite":
             page.locator("#results figure").first.wait_for()  # measured apart from the page
+            drawn = page.evaluate(
+                "Promise.all([...document.images].map(image => { image.loading = 'eager'; return image.decode().then(() => image.naturalWidth) }))"
+            )
+            assert all(drawn), "figures are drawn when they are scrolled to"
         if SCREENS:
             Path(SCREENS).mkdir(parents=True, exist_ok=True)
             page.screenshot(path=f"{SCREENS}/{name}-{width}-{scheme}.png", full_page=True)

@@ -8,12 +8,13 @@ from typing import Any
 
 from django import forms
 from django.conf import settings
+from django.forms.boundfield import BoundWidget
 from django.utils.text import slugify
 
 from annotation.models import Domain, Expert
 from training.forms import ExpertChoice, estimate_of
 from training.models import Suite
-from training.paper import EVERY
+from training.paper import EVERY, PAPER
 from training.plan_words import PROTOCOLS
 from training.protocol import FINE_TUNED
 from training.suite.actions import create_suite
@@ -53,6 +54,17 @@ class SuiteForm(forms.Form):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.label_suffix = ""
+
+    def own_arms(self) -> list[BoundWidget]:
+        """The boxes of the presets that come with sizes of our own."""
+        return [box for box in self["arms"] if box.data["value"] not in PAPER]
+
+    def arms_of_the_paper(self) -> list[BoundWidget]:
+        return [box for box in self["arms"] if box.data["value"] in PAPER]
+
+    @property
+    def ticks_of_the_paper(self) -> bool:
+        return any(box.data["selected"] for box in self.arms_of_the_paper())
 
     def clean_name(self) -> str:
         typed: str = self.cleaned_data["name"].strip()
