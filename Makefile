@@ -35,7 +35,7 @@ sandwich: $(VENV)/.installed ## Compare all methods with several seeds, resumabl
 
 test: $(VENV)/.installed-dev $(VLLM)/.installed chromium ## Check and test everything
 	@$(MAKE) --no-print-directory lint
-	$(BIN)/python -m pytest $(PYTEST)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST)
 
 quick: $(VENV)/.installed-dev ## The same without the tests that need a browser or vLLM, train, or are slow
 	@$(MAKE) --no-print-directory lint

@@ -294,6 +294,7 @@ class TestTheLedger:
     def test_it_is_never_edited(self, panel, domain, alice):
         make_batch(panel, domain, 1)
         submit(claim_one(alice), user=alice)
+        Price.objects.create(name="a model", since=date(2026, 1, 1))
         for change in (lambda: Charge.objects.update(money=0), lambda: Charge.objects.all().delete(), lambda: Price.objects.update(input=0)):
             with pytest.raises(IntegrityError, match="append-only"), transaction.atomic():
                 change()
