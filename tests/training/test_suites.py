@@ -206,7 +206,9 @@ def test_what_cannot_be_started_does_not_hold_up_the_others(compare, model, sett
 def test_the_pocket_suite_is_made_of_presets(rosa) -> None:
     domain, expert = load_pocket()
     suite = pocket.create_pocket_suite("pocket", owner=rosa, domain=domain, expert=expert)
-    assert len(plan.planned(suite)) == 7 * 3 * 2 + 7
-    assert {arm.plan["steps"] for arm in plan.arms(suite) if arm.main} == {pocket.RL["steps"]}, "all are pressed equally hard"
+    assert len(plan.planned(suite)) == 7 * 3 * 2 + 8
+    main = [arm.plan for arm in plan.arms(suite) if arm.main]
+    assert {arm["steps"] for arm in main} == {pocket.RL["steps"]}
+    assert {arm["learning_rate"] for arm in main if arm["protocol"] != "ceiling"} == {pocket.RL["learning_rate"]}, "all are pressed equally hard"
     quick = pocket.create_pocket_suite("quick", owner=rosa, domain=domain, expert=expert, quick=True)
     assert [one.arm.name for one in plan.planned(quick)] == [arm.name for arm in pocket.MAIN]
