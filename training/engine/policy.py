@@ -16,15 +16,15 @@ LARGEST = 1 << 27  # logits at once (half a gigabyte); above that TRL's tiled ke
 class PolicyTrainer(GRPOTrainer):
     """GRPO as TRL does it. What is overridden gives the same numbers, faster: see bench/rl_step.py.
 
-    Sampling takes its randomness from (`draw_seed`, step, process) alone, so a step is the same whenever it is done. With vLLM or several
-    processes TRL's own paths are taken.
+    Sampling takes its randomness from (`draw_seed`, step, process) alone, so a step is the same whenever it is done. With vLLM, several
+    processes or FSDP TRL's own paths are taken.
     """
 
     draw_seed = 0
     step_offset = 0  # RL steps that the trainer's own count leaves out
 
     def _generate_single_turn(self, prompt_ids: list[list[int]], *args: Any, **kwargs: Any) -> tuple[list[list[int]], None]:
-        if self.use_vllm or self.accelerator.num_processes > 1:
+        if self.use_vllm or self.accelerator.num_processes > 1 or self.is_fsdp_enabled:
             tokens, logprobs = super()._generate_single_turn(prompt_ids, *args, **kwargs)
             return tokens, logprobs
         first = {tuple(ids): ids for ids in reversed(prompt_ids)}
