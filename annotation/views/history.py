@@ -82,6 +82,7 @@ def _context(row: Feedback) -> dict[str, Any]:
         "domain": item.batch.domain,
         "purpose": desk.PURPOSES[item.batch.Purpose(item.batch.purpose)],
         "prompt": item.rollout.prompt.text,
+        "content": item.rollout.content,
         "segments": desk.segments(item.rollout.content, spans),
         "spans": spans,
         "revisions": Feedback.objects.filter(item=item, author=row.author_id).exclude(pk=row.pk).order_by("-revision"),

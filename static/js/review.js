@@ -2,13 +2,11 @@
 // this too. A text that is put in place of another gets parts of its own; those of the old one end with its AbortController.
 import { ahead, go, remembered, say as notice } from "./ahead.js";
 import { autosave } from "./drafts.js";
-import { highlights } from "./highlights.js";
 import { lease } from "./lease.js";
-import { marklist } from "./marklist.js";
+import { marking } from "./marking.js";
 import { marks as keep } from "./marks.js";
 import { score } from "./score.js";
 import { lock, send } from "./sender.js";
-import { sentences } from "./sentences.js";
 import { shortcuts } from "./shortcuts.js";
 
 let page = null; // what ends the parts of the page that is shown
@@ -21,25 +19,12 @@ function open() {
   const text = document.getElementById("text");
   const token = () => form.elements.csrfmiddlewaretoken.value;
   const marks = keep(form.elements.spans, text.textContent);
-  const announce = document.getElementById("marks-said");
-  const say = (words) => (announce.textContent = words);
-
   score(form.elements.score, document.getElementById("scale"), document.getElementById("own-scores"), signal);
   grow(form, signal);
   const drafts = autosave(form, marks, signal);
   const held = lease(document.getElementById("lease"), token, signal);
   drafts.onsaved = (expires) => held.renewed(expires);
-
-  const quote = (mark) => quoteInto(form.elements.critique, mark);
-  const drawn = highlights(text, marks, { quote, say, signal });
-  const cursor = sentences(text, marks, { edit: drawn.edit, say, signal });
-  const show = (mark) => {
-    drawn.show(mark);
-    cursor.go(mark);
-  };
-  marklist(document.getElementById("marks"), marks, { show, quote, say, signal });
-  const here = () => drawn.current() ?? cursor.current();
-  shortcuts(form, { text: cursor.focus, quote: () => here() && quote(here()), signal });
+  shortcuts(form, { ...marking(form, text, marks, signal), signal });
 
   const next = ahead(form.dataset.prefetch, token, signal);
   const parts = { form, drafts, next, token, signal };
@@ -128,21 +113,6 @@ function grow(form, signal) {
     };
     area.addEventListener("input", fit, { signal });
     fit();
-  }
-}
-
-// At the cursor of the critique, or at its end, as a Markdown quotation with room for what is to be said about it.
-function quoteInto(area, mark) {
-  const lines = mark.quote.trim().split(/\r\n|\r|\n/).map((line) => `> ${line}`);
-  const before = area.value.slice(0, area.selectionEnd);
-  const gap = !before.trim() ? "" : before.endsWith("\n\n") ? "" : before.endsWith("\n") ? "\n" : "\n\n";
-  const words = `${gap}${lines.join("\n")}\n\n${mark.comment}`;
-  area.focus();
-  area.setSelectionRange(area.selectionEnd, area.selectionEnd);
-  // insertText can be undone with Ctrl+Z, as typing can; setting the value could not.
-  if (!document.execCommand("insertText", false, words)) {
-    area.setRangeText(words, area.selectionEnd, area.selectionEnd, "end");
-    area.dispatchEvent(new Event("input", { bubbles: true }));
   }
 }
 

@@ -58,6 +58,35 @@ def test_a_verdict_is_found_again_compared_and_revised(scene, batch, visitor):
     page.get_by_text("A later revision stands in its place").wait_for()
 
 
+def test_highlights_are_changed_in_a_revision_and_the_earlier_ones_are_kept(scene, batch, visitor):
+    page = visitor("edith")
+    page.get_by_role("button", name="Start reviewing").click()
+    page.get_by_text("Yours for").wait_for()
+    page.keyboard.press("h")
+    page.keyboard.press("+")
+    page.get_by_text("Strength marked.").wait_for()
+    judge(page, "The lamp is earned.", "62")
+    page.get_by_text("1 of 3 done").wait_for()
+    first = Feedback.objects.get()
+    page.goto(f"{page.url.partition('/review/')[0]}/review/verdicts/{first.pk}/revise/")
+    page.locator("#marks li").wait_for()
+    page.get_by_role("button", name="To weakness").click()
+    page.get_by_label("Comment on weakness 1").fill("Told too soon.")
+    page.keyboard.press("Escape")
+    page.keyboard.press("h")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("+")
+    page.get_by_label("Why do you change it?").fill("Read again.")
+    page.keyboard.press("Control+Enter")
+    page.get_by_text("Revised. The earlier verdict is kept below.").wait_for()
+    new = Feedback.objects.get(current=True)
+    kept, added = new.spans.order_by("start")
+    (before,) = first.spans.all()
+    assert (before.sign, before.comment) == ("+", "")
+    assert (kept.sign, kept.comment, kept.quote) == ("-", "Told too soon.", before.quote)
+    assert (added.sign, added.quote) == ("+", new.item.rollout.content[added.start : added.end])
+
+
 def test_words_that_come_after_the_lease_are_kept_as_an_extra_verdict(scene, batch, visitor):
     page = visitor("edith")
     page.get_by_role("button", name="Start reviewing").click()
