@@ -93,11 +93,12 @@ def measured(model: Path, judge=LIKELIHOOD):
     return {name: getattr(estimate, name) for name in ("value", "low", "high", "samples", "left_out", "note")}
 
 
-def test_a_job_killed_at_a_probe_ends_with_the_same_proxy_and_the_same_probes(make_job, tmp_path, monkeypatch):
-    whole = probed(make_job, "whole", LORA)
+@pytest.mark.parametrize("adapt", ["all", LORA])
+def test_a_job_killed_at_a_probe_ends_with_the_same_proxy_and_the_same_probes(make_job, tmp_path, monkeypatch, adapt):
+    whole = probed(make_job, "whole", adapt)
     assert run_here(whole, monkeypatch) == 0
     # The third look is at the last step, two steps after the checkpoint.
-    broken = probed(make_job, "broken", LORA, looks=str(tmp_path / "looks"), kill=3)
+    broken = probed(make_job, "broken", adapt, looks=str(tmp_path / "looks"), kill=3)
     assert run_job(broken).returncode == -9
     assert [look["samples"] for look in lines(broken, "probes.jsonl")] == [0, 12]
     assert [path.name for path in (broken / "checkpoints").iterdir()] == ["step-0003"]
