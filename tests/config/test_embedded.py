@@ -135,6 +135,7 @@ def test_a_server_that_was_killed_leaves_nothing_that_blocks_the_next_start(home
         os.kill(state[name], signal.SIGKILL)
     process.kill()
     process.wait()
+    assert eventually(lambda: embedded.keeper_is_gone(Places(home))), "a signal takes a moment, and until then all of it is still there"
     # As after a crash of the machine: the pid file names a process that is somebody else's now.
     pid_file = Places(home).postgres / "postmaster.pid"
     if pid_file.exists():
