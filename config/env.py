@@ -6,6 +6,8 @@ problem at once (config.E001). Servers refuse to start while there are any: `Env
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,6 +86,18 @@ class Environment:
             return path
         self.wrong(name, f"is {value!r}, which depends on where the command is started", "Use an absolute path.")
         return default
+
+    def command(self, name: str) -> list[str]:
+        """The words of a command line that begins with the absolute path of a program; [] where it is not set."""
+        value = self.text(name)
+        try:
+            words = shlex.split(value)
+        except ValueError:  # a quotation without an end
+            words = [value]
+        if not words or (Path(words[0]).is_absolute() and os.access(words[0], os.X_OK)):
+            return words
+        self.wrong(name, f"is {value!r}, which does not begin with a program", "Begin it with the absolute path of a program that may be run.")
+        return []
 
     def wrong(self, name: str, wrong: str, mend: str, id: str = "config.E001") -> None:
         self.problems.append(Problem(name, wrong, mend, id))

@@ -143,6 +143,8 @@ if ACCELERATE and not (2 <= int(ACCELERATE) <= 64 if ACCELERATE.isdecimal() else
     env.wrong("TOUCHSTONE_ACCELERATE", f"is {ACCELERATE!r}", mend)
     ACCELERATE = ""
 DEVICE_BATCH = env.whole("TOUCHSTONE_DEVICE_BATCH", 0, least=0, most=65536)
+# How a vLLM is started on a checkpoint, for jobs that sample from it. Empty: they do so in their own process.
+VLLM_COMMAND = env.command("TOUCHSTONE_VLLM_COMMAND")
 # vLLM servers: one that RL has write the rollouts, its weights overwritten at each step, and one for the proxies.
 VLLM_POLICY_URL = env.url("TOUCHSTONE_VLLM_POLICY_URL", "", ("http", "https"))
 VLLM_PROXY_URL = env.url("TOUCHSTONE_VLLM_PROXY_URL", "", ("http", "https"))

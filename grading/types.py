@@ -101,7 +101,7 @@ class Completion:
     tokens spread evenly and the prompt put on the first. `model` is the id that a server resolved the model's name to ("" where there is none,
     as for a folder), and `stop` why the text ends: "end", "length", "refused", or the server's own word for anything else. `failure` says why
     there is no answer to this request, where there is none: it was declined, or the server would not take it. `logprobs` are the chosen tokens
-    with their log-probabilities, where asked, and `tokens` the ids of what was written, where a model in this process was told to keep them.
+    with their log-probabilities, where asked, and `tokens` the ids of what was written, where a model was told to keep them.
     """
 
     text: str

@@ -54,10 +54,12 @@ def make(experiment: Experiment, key: str, kind: str, spec: Mapping[str, Any], f
 
 
 def equipment(kind: str) -> dict[str, Any]:
-    """What a job of that kind is told of the machines that it has: how much fits a device, and the server that writes rollouts."""
+    """What a job of that kind is told of the machines that it has: how much fits a device, and the servers that write rollouts."""
     found: dict[str, Any] = {}
     if kind in TRAINED and settings.DEVICE_BATCH:
         found["device_batch"] = settings.DEVICE_BATCH
+    if kind == "sample" and settings.VLLM_COMMAND:
+        found["serve"] = settings.VLLM_COMMAND
     if kind == "rl" and settings.VLLM_POLICY_URL:
         found["vllm"] = {"base_url": settings.VLLM_POLICY_URL}
     return found

@@ -190,7 +190,8 @@ def completions_of(response: Any) -> list[Completion]:
         stop = "refused" if declined else STOPS.get(choice["finish_reason"], str(choice["finish_reason"]))
         failure = DECLINED + (declined or "the content filter stopped the answer") if stop == "refused" else ""
         text, model = message.get("content") or "", response.get("model") or ""
-        found.append(Completion(text, stop == "end", cost, model=model, stop=stop, failure=failure, logprobs=_logprobs(choice)))
+        tokens = tuple(choice.get("token_ids") or ())  # where vLLM is asked for them by `return_token_ids`
+        found.append(Completion(text, stop == "end", cost, model=model, stop=stop, failure=failure, logprobs=_logprobs(choice), tokens=tokens))
     return found
 
 

@@ -54,6 +54,13 @@ def test_a_path_knows_the_home_folder_and_must_be_absolute() -> None:
     assert len(env.problems) == 1
 
 
+def test_a_command_begins_with_a_program() -> None:
+    env = Environment({"A": "/bin/sh -c 'echo a b'", "B": "sh -c ls", "C": "/bin/sh 'half", "E": "/nowhere/vllm serve"})
+    assert env.command("A") == ["/bin/sh", "-c", "echo a b"]
+    assert [env.command(name) for name in "BCDE"] == [[], [], [], []]
+    assert [problem.name for problem in env.problems] == ["B", "C", "E"]
+
+
 def test_require_names_every_problem() -> None:
     env = Environment({"A": "x", "B": "y"})
     env.flag("A", False)

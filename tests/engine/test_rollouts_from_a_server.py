@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
+import psutil
 import pytest
 
-from tests.engine.conftest import lines, result, run_here
+from tests.engine.conftest import change, lines, result, run_here, start_job
+from tests.grading.servers import vllm
 from tests.grading.servers.openai import ScriptedOpenAI
 from training.engine import grpo, rl
 from training.engine.faults import JobError
@@ -33,6 +37,62 @@ def test_a_model_that_cannot_be_loaded_is_named(make_job, monkeypatch):
     folder = make_job("none", "sample", model={"backend": "grading.models.nowhere.Model", "options": {}})
     assert run_here(folder, monkeypatch) == 1
     assert "cannot import grading.models.nowhere.Model" in result(folder)["error"]
+
+
+@pytest.mark.vllm
+@pytest.mark.slow
+def test_a_vllm_of_its_own_serves_the_checkpoint_while_it_is_sampled_from(make_job, monkeypatch):
+    base = str(vllm.BASE)
+    folder = make_job("own", "sample", model=base, reference=base, serve=vllm.COMMAND)
+    assert run_here(folder, monkeypatch) == 0, result(folder)
+    assert result(folder) == {"status": "done", "rollouts": 15, "kl": 0.0, "kl_rollout": 0.0}
+    rows = lines(folder, "rollouts.jsonl")
+    assert all(row["completion"] and row["grades"] for row in rows)
+    assert len({row["completion"] for row in rows}) > 5
+    assert sum(line["tokens"] for line in lines(folder, "kl.jsonl")) == sum(row["tokens"] for row in rows) > 0
+    assert not [child for child in psutil.Process().children(recursive=True) if "vllm" in " ".join(child.cmdline())]
+
+
+@pytest.mark.vllm
+@pytest.mark.slow
+def test_a_job_that_is_killed_takes_along_its_vllm_which_still_starts_and_hears_nothing(make_job):
+    folder = make_job("killed", "sample", model=str(vllm.BASE), serve=vllm.COMMAND)
+    with start_job(folder) as process:
+        deadline = time.monotonic() + vllm.STARTS_IN
+        while "vLLM" not in said(folder):
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline, said(folder)
+            time.sleep(0.1)
+        servers = psutil.Process(process.pid).children(recursive=True)
+        assert servers
+        process.kill()
+    assert not psutil.wait_procs(servers, timeout=60)[1]
+
+
+def said(folder):
+    log = folder / "vllm.log"
+    return log.read_text(errors="replace") if log.exists() else ""
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (["/bin/sh", "-c", "echo No room for the weights; exit 3"], "vLLM ended: No room for the weights"),
+        (["/nowhere/vllm", "serve"], "No such file or directory: '/nowhere/vllm'"),
+    ],
+)
+def test_a_vllm_that_does_not_start_is_explained(command, words, make_job, monkeypatch):
+    folder = make_job("none", "sample", serve=command)
+    assert run_here(folder, monkeypatch) == 1
+    assert words in result(folder)["error"]
+    assert "TOUCHSTONE_VLLM_COMMAND" in result(folder)["advice"]
+
+
+def test_a_job_that_is_stopped_does_not_wait_for_its_vllm(make_job, monkeypatch):
+    folder = make_job("stopped", "sample")
+    change(folder, serve=["/bin/sh", "-c", f"touch '{folder}/stop'; sleep 600"])
+    assert run_here(folder, monkeypatch) == 0
+    assert result(folder) == {"status": "stopped", "rollouts": 0}
 
 
 def test_rl_with_a_server_is_told_to_truncate_token_by_token(make_job, monkeypatch):

@@ -13,16 +13,18 @@ def spec(experiment, key):
 
 
 def test_a_job_that_trains_is_told_how_much_fits_and_who_writes_its_rollouts(run, settings):
-    settings.DEVICE_BATCH, settings.VLLM_POLICY_URL = 2, "http://policy:8000"
+    settings.DEVICE_BATCH, settings.VLLM_POLICY_URL, settings.VLLM_COMMAND = 2, "http://policy:8000", ["/opt/vllm", "serve"]
     experiment = run("full-trace", steps=2)
     rl = spec(experiment, "train-0")
     assert (rl["device_batch"], rl["vllm"]) == (2, {"base_url": "http://policy:8000"})
     assert spec(experiment, "realign-0")["device_batch"] == 2
-    assert not {"device_batch", "vllm"} & set(spec(experiment, "sample-0"))
+    sample = spec(experiment, "sample-0")
+    assert (sample["serve"], {"device_batch", "vllm"} & set(sample), "serve" in rl) == (["/opt/vllm", "serve"], set(), False)
 
 
 def test_one_process_alone_is_told_nothing(run):
-    assert not {"device_batch", "vllm"} & set(spec(run("full-trace", steps=2), "train-0"))
+    experiment = run("full-trace", steps=2)
+    assert not {"device_batch", "vllm", "serve"} & {*spec(experiment, "train-0"), *spec(experiment, "sample-0")}
 
 
 def test_a_model_behind_the_proxies_server_is_told_by_its_weights_and_the_name_of_the_key(settings, monkeypatch):

@@ -6,42 +6,61 @@ import asyncio
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from grading.backends import load
+from grading.models.base import LanguageModel
 from grading.prompts import extract
+from grading.serving import ServedModel
 from grading.types import Case, Completion, Message, Sampling
 from training.engine.faults import JobError
 from training.engine.job import Fields, Job, derive, main
 from training.engine.models import check_folder, prepare
+from training.engine.serve import serving
 from training.engine.verdicts import Bench, grades
 
 if TYPE_CHECKING:
-    from grading.models.transformers import TransformersModel
     from training.engine.divergence import Divergence
 
 FIELDS: Fields = {"model": (str, dict), "checkpoint": str, "step": int, "requests": list, "sampling": dict}
-OPTIONAL = {"content_tag": "", "reference": None}
+OPTIONAL = {"content_tag": "", "reference": None, "serve": None}
+Work = list[tuple[dict[str, Any], int, list[dict[str, Any]]]]
 CHUNK = 256  # rollouts made, graded and written at a time
 
 
 def run(job: Job) -> dict[str, Any]:
     """Rollouts and grades of each request, a chunk of prompts at a time. What is already written is not made again.
 
-    `model` is a folder, or a language model by backend and options, such as one that a server has. With a `reference`, also how far the policy has
-    moved from the model in that folder: see `training.engine.divergence`.
+    `model` is a folder, or a language model by backend and options, such as one that a server has. With `serve`, the words of a command, a vLLM that
+    it starts has the folder. With a `reference`, also how far the policy has moved from the model in that folder: see `training.engine.divergence`.
     """
-    from grading.models.transformers import TransformersModel
-
-    served = isinstance(job["model"], dict)
-    if served and job["reference"] is not None:
+    if isinstance(job["model"], dict) and job["reference"] is not None:
         raise JobError("a reference needs the policy's own weights, and the model is one that a backend has", "Give its folder, or no reference.")
     for key in ("model", "reference"):
         if isinstance(job[key], str):
             check_folder(job[key], key)
     work = list(_chunks(job))
     prepare()
-    model = load(job["model"]) if served else TransformersModel(job["model"], keep_tokens=job["reference"] is not None)
+    with _policy(job) as model:
+        return _sample(job, model, work)
+
+
+@contextmanager
+def _policy(job: Job) -> Iterator[LanguageModel]:
+    model, keep_tokens = job["model"], job["reference"] is not None
+    if isinstance(model, dict):
+        yield load(model)
+    elif job["serve"]:
+        with serving(job, job["serve"], model) as url:
+            yield ServedModel(url, model, extra={"return_token_ids": keep_tokens})
+    else:
+        from grading.models.transformers import TransformersModel
+
+        yield TransformersModel(model, keep_tokens=keep_tokens)
+
+
+def _sample(job: Job, model: LanguageModel, work: Work) -> dict[str, Any]:
     divergence = _divergence(job, model)
     lines, metrics = job.lines("rollouts.jsonl"), job.lines("metrics.jsonl")
     written = {(row["request"], row["prompt"], row["index"]) for row in lines}
@@ -68,12 +87,13 @@ def run(job: Job) -> dict[str, Any]:
     return {"status": "done", "rollouts": total, **(divergence.result() if divergence is not None else {})}
 
 
-def _divergence(job: Job, policy: TransformersModel) -> Divergence | None:
+def _divergence(job: Job, policy: LanguageModel) -> Divergence | None:
     if job["reference"] is None:
         return None
+    from grading.models.transformers import TransformersModel
     from training.engine.divergence import Divergence
 
-    return Divergence(job, policy)
+    return Divergence(job, policy if isinstance(policy, TransformersModel) else TransformersModel(job["model"]))
 
 
 def _chunks(job: Job) -> Iterator[tuple[dict[str, Any], int, list[dict[str, Any]]]]:
@@ -90,7 +110,7 @@ def _chunks(job: Job) -> Iterator[tuple[dict[str, Any], int, list[dict[str, Any]
             yield request, chunk, prompts[start : start + size]
 
 
-def _answers(job: Job, model: TransformersModel, request: dict[str, Any], chunk: int, asked: list[list[Message]]) -> list[list[Completion]]:
+def _answers(job: Job, model: LanguageModel, request: dict[str, Any], chunk: int, asked: list[list[Message]]) -> list[list[Completion]]:
     sampling = Sampling(job["sampling"]["temperature"], job["sampling"]["max_tokens"], request["per_prompt"])
     return asyncio.run(model.generate(asked, sampling, seed=derive(job.seed, request["name"], chunk)))
 

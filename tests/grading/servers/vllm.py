@@ -35,6 +35,19 @@ OPTIONS = (
     "--enable-prompt-tokens-details",
     "--disable-uvicorn-access-log",
 )
+SETTINGS = {
+    "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB
+    "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_CACHE_ROOT": str(PYTHON.parents[1] / "cache"),
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # to no core: others want the machine too
+    "TORCHDYNAMO_DISABLE": "1",  # compiling takes half a minute at the first request for log-probabilities
+    "HF_HUB_OFFLINE": "1",
+    "OMP_NUM_THREADS": "1",
+}
+PROGRAM = (str(PYTHON), "-m", "vllm.entrypoints.openai.api_server")  # `vllm serve` wants the metadata of a package called vllm
+# What an operator would give Touchstone to start one with; the checkpoint's folder comes next.
+COMMAND = ["/usr/bin/env", *(f"{name}={value}" for name, value in SETTINGS.items()), *PROGRAM, *OPTIONS, "--model"]
 LORA = ("--enable-lora", "--max-lora-rank", "8", "--max-loras", "2", "--max-cpu-loras", "4")
 
 
@@ -74,11 +87,11 @@ def running(model: Path, folder: Path, *options: str) -> Iterator[VLLM]:
         port = free.getsockname()[1]
     folder.mkdir(parents=True, exist_ok=True)
     server = VLLM(f"http://127.0.0.1:{port}", folder / "vllm.log")
-    command = [str(PYTHON), "-m", "vllm.entrypoints.openai.api_server", "--model", str(model), "--served-model-name", NAME]
+    command = [*PROGRAM, "--model", str(model), "--served-model-name", NAME]
     command += ["--host", "127.0.0.1", "--port", str(port), *OPTIONS, *options]
     with server.log.open("wb") as log:
         # A session of its own: its engine is a process beside it, which is to go with it.
-        process = subprocess.Popen(command, cwd=folder, env=_environment(folder), stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+        process = subprocess.Popen(command, cwd=folder, env=_environment(), stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
     try:
         _wait(server, process)
         yield server
@@ -86,18 +99,8 @@ def running(model: Path, folder: Path, *options: str) -> Iterator[VLLM]:
         _end(process)
 
 
-def _environment(folder: Path) -> dict[str, str]:
-    mine = {name: value for name, value in os.environ.items() if not name.startswith(("TOUCHSTONE_", "VLLM_", "PYTEST_"))}
-    return mine | {
-        "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB
-        "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
-        "VLLM_NO_USAGE_STATS": "1",
-        "VLLM_CACHE_ROOT": str(PYTHON.parents[1] / "cache"),
-        "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # to no core: others want the machine too
-        "TORCHDYNAMO_DISABLE": "1",  # compiling takes half a minute at the first request for log-probabilities
-        "HF_HUB_OFFLINE": "1",
-        "OMP_NUM_THREADS": "1",
-    }
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith(("TOUCHSTONE_", "VLLM_", "PYTEST_"))} | SETTINGS
 
 
 def _wait(server: VLLM, process: subprocess.Popen[bytes]) -> None:

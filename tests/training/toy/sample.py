@@ -27,4 +27,4 @@ def run(job: Job) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(main("sample", FIELDS, {"content_tag": "", "reference": None}, run))
+    sys.exit(main("sample", FIELDS, {"content_tag": "", "reference": None, "serve": None}, run))
