@@ -14,6 +14,7 @@ from training.models import Experiment, Job, Stage
 
 GRADING, GENERATION = "grading", "generation"  # what is written
 WRITTEN = ("rubric", "per-prompt-rubric", "prompt-optimisation")  # protocols for which somebody writes
+BATCHED = ("batch", "max_wait")  # options of a model that is asked in batches (grading.models.anthropic)
 NEEDED = {"per-prompt-rubric": GRADING, "prompt-optimisation": GENERATION}  # protocols that ask for more prompts than a person would write
 
 
@@ -21,11 +22,13 @@ def of(asked: Expert) -> dict[str, Any]:
     """The language models that write where `asked` is the expert, by what they write: the expert's own where it is one, else those in
     settings.WRITERS.
 
-    Empty where there is none: then people write, where that can be.
+    Empty where there is none: then people write, where that can be. Who judges in batches writes at once all the same: a search needs a few
+    answers, and each would wait for a batch of its own.
     """
     for expert in rule_of(asked).experts:
         if expert.kind == Expert.Kind.LLM and (model := experts.judge_config(expert)["options"].get("model")):
-            return {GRADING: model, GENERATION: model}
+            at_once = model | {"options": {name: value for name, value in model.get("options", {}).items() if name not in BATCHED}}
+            return {GRADING: at_once, GENERATION: at_once}
         if expert.backend in settings.WRITERS:
             return dict(settings.WRITERS[expert.backend])
     return {}

@@ -8,7 +8,9 @@ import random
 import pytest
 
 from grading.prompts import task_digest
+from tests.engine import searching
 from tests.engine.conftest import change, lines, result, run_here, run_job
+from tests.grading.servers.anthropic import ScriptedAnthropic
 from training.engine import search
 
 PROPER = "{INSTRUCTIONS}\nText: {CONTENT}\nAnswer in <critique> and <score>."
@@ -143,6 +145,16 @@ def test_what_a_writer_wrote_before_it_failed_is_kept(make_search, monkeypatch):
     assert "what it wrote is kept" in result(folder)["advice"]
     assert run_here(folder, monkeypatch) == 0
     assert sorted(row["key"] for row in lines(folder, "words.jsonl")) == [str(number) for number in range(1, 9)]
+
+
+def test_claude_writes(make_search, monkeypatch):
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-test-secret")
+    with ScriptedAnthropic().running() as server:
+        server.script = lambda params: {"content": [{"type": "text", "text": searching.RUBRIC.format("a")}], "stop_reason": "end_turn"}
+        writer = {"backend": "grading.models.anthropic.AnthropicModel", "options": {"model": "claude-opus-5-5", "base_url": server.url}}
+        folder = make_search("claude", writer=writer, candidates=2, keep=1)
+        assert run_here(folder, monkeypatch) == 0, result(folder)
+    assert result(folder)["prompts"] == ["Count the letter a.\n{INSTRUCTIONS}\nText: {CONTENT}\nAnswer in <critique> and <score>."]
 
 
 def test_one_that_scores_few_texts_is_not_kept_however_well_it_agrees_on_those(make_search, monkeypatch):
