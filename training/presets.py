@@ -141,8 +141,9 @@ PRESETS: dict[str, Plan] = {
     "pocket-context-full": Plan("context-full", steps=120, segment=30, initial=384, update=128, epochs=2, update_epochs=1),
     "pocket-scalar-head": Plan("scalar-head", steps=120, segment=30, initial=384, update=128),
     "pocket-rubric": RUBRIC,
-    "pocket-few-shot": replace(RUBRIC, protocol="few-shot", shown=3),
-    "pocket-few-shot-prefilled": replace(RUBRIC, protocol="few-shot-prefilled", shown=3),
+    # Examples make prompts of several times the length, and the time goes with it: fewer of them, and one prompt instead of three.
+    "pocket-few-shot": replace(RUBRIC, protocol="few-shot", shown=2, keep=1),
+    "pocket-few-shot-prefilled": replace(RUBRIC, protocol="few-shot-prefilled", shown=2, keep=1),
     "pocket-per-prompt-rubric": Plan("per-prompt-rubric", steps=120, segment=40, realignments=1),
     "pocket-per-prompt-few-shot": Plan("per-prompt-few-shot", steps=120, segment=40, realignments=1),
     "pocket-prompt-optimisation": Plan("prompt-optimisation", steps=1, segment=1, calls=300, validation_prompts=10),
