@@ -132,7 +132,7 @@ RUBRIC = Plan(
 )
 
 PRESETS: dict[str, Plan] = {
-    "pocket-full-trace": Plan("full-trace", steps=75, segment=25, initial=320, update=160, replay=320),
+    "pocket-full-trace": Plan("full-trace", steps=75, segment=25, initial=128, update=128),
     "pocket-ceiling": Plan("ceiling", steps=75, segment=25),
     "pocket-weak-proxy": Plan("weak-proxy", steps=60, segment=20, stop_after_falls=0),
     "pocket-full-trace-small": Plan("full-trace", steps=120, segment=30, initial=240, update=48),
