@@ -180,12 +180,18 @@ export function autosave(form, marks, signal) {
     copy.drop();
   }
 
-  // Words that were written here and that the server never confirmed.
+  // Words that were written here and that the server never confirmed, or before this script was there.
   function restore() {
+    const served = Object.fromEntries(FIELDS.map((name) => [name, form.elements[name].defaultValue]));
+    const early = !same(served, values());
     const found = copy.read();
-    if (!found) return;
-    if (same(found.values, values())) {
-      copy.drop();
+    if (!found || same(found.values, served) || same(found.values, values())) {
+      if (early) changed();
+      else copy.drop();
+      return;
+    }
+    if (early) {
+      disagree({ ...found.values, version }, "This browser had kept other words of yours");
       return;
     }
     const server = { ...values(), version };

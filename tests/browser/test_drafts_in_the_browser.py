@@ -73,6 +73,34 @@ def test_words_written_without_a_server_are_there_after_a_reload(review):
     assert not review.get_by_text("Restored from this browser").is_visible()
 
 
+def test_words_written_before_the_script_was_there_are_saved(review):
+    held = []
+    review.route("**/review.js", lambda route: held.append(route))
+    review.reload(wait_until="commit")
+    review.get_by_label("Critique").fill("Written at once.")
+    assert held
+    held[0].continue_()
+    saved(review)
+    assert Draft.objects.get().critique == "Written at once."
+
+
+def test_words_written_before_the_script_was_there_stand_beside_those_that_the_browser_kept(review):
+    server(review, answers=False)
+    review.get_by_label("Critique").fill("Written while nobody listened.")
+    review.get_by_text("Not saved: no connection. Kept in this browser.").wait_for()
+    held = []
+    review.route("**/review.js", lambda route: held.append(route))
+    review.reload(wait_until="commit")
+    review.get_by_label("Critique").fill("Written at once.")
+    server(review, answers=True)
+    held[0].continue_()
+    review.get_by_role("heading", name="This browser had kept other words of yours").wait_for()
+    assert review.locator("#conflict").get_by_text("Written while nobody listened.").is_visible()
+    review.get_by_role("button", name="Keep mine").click()
+    saved(review)
+    assert Draft.objects.get().critique == "Written at once."
+
+
 def test_a_server_that_restarts_gets_the_words_afterwards(review):
     review.get_by_label("Critique").fill("Before.")
     saved(review)
