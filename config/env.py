@@ -6,8 +6,8 @@ problem at once (config.E001). Servers refuse to start while there are any: `Env
 
 from __future__ import annotations
 
-import os
 import shlex
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,7 +94,7 @@ class Environment:
             words = shlex.split(value)
         except ValueError:  # a quotation without an end
             words = [value]
-        if not words or (Path(words[0]).is_absolute() and os.access(words[0], os.X_OK)):
+        if not words or (Path(words[0]).is_absolute() and shutil.which(words[0])):
             return words
         self.wrong(name, f"is {value!r}, which does not begin with a program", "Begin it with the absolute path of a program that may be run.")
         return []

@@ -55,10 +55,10 @@ def test_a_path_knows_the_home_folder_and_must_be_absolute() -> None:
 
 
 def test_a_command_begins_with_a_program() -> None:
-    env = Environment({"A": "/bin/sh -c 'echo a b'", "B": "sh -c ls", "C": "/bin/sh 'half", "E": "/nowhere/vllm serve"})
+    env = Environment({"A": "/bin/sh -c 'echo a b'", "B": "sh -c ls", "C": "/bin/sh 'half", "E": "/nowhere/vllm serve", "F": "/bin/"})
     assert env.command("A") == ["/bin/sh", "-c", "echo a b"]
-    assert [env.command(name) for name in "BCDE"] == [[], [], [], []]
-    assert [problem.name for problem in env.problems] == ["B", "C", "E"]
+    assert [env.command(name) for name in "BCDEF"] == [[], [], [], [], []]
+    assert [problem.name for problem in env.problems] == ["B", "C", "E", "F"]
 
 
 def test_require_names_every_problem() -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 FIELDS: Fields = {"model": (str, dict), "checkpoint": str, "step": int, "requests": list, "sampling": dict}
 OPTIONAL = {"content_tag": "", "reference": None, "serve": None}
-Work = list[tuple[dict[str, Any], int, list[dict[str, Any]]]]
+Piece = tuple[dict[str, Any], int, list[dict[str, Any]]]  # a request, the number of the chunk, its prompts
 CHUNK = 256  # rollouts made, graded and written at a time
 
 
@@ -60,7 +60,7 @@ def _policy(job: Job) -> Iterator[LanguageModel]:
         yield TransformersModel(model, keep_tokens=keep_tokens)
 
 
-def _sample(job: Job, model: LanguageModel, work: Work) -> dict[str, Any]:
+def _sample(job: Job, model: LanguageModel, work: list[Piece]) -> dict[str, Any]:
     divergence = _divergence(job, model)
     lines, metrics = job.lines("rollouts.jsonl"), job.lines("metrics.jsonl")
     written = {(row["request"], row["prompt"], row["index"]) for row in lines}
@@ -96,7 +96,7 @@ def _divergence(job: Job, policy: LanguageModel) -> Divergence | None:
     return Divergence(job, policy if isinstance(policy, TransformersModel) else TransformersModel(job["model"]))
 
 
-def _chunks(job: Job) -> Iterator[tuple[dict[str, Any], int, list[dict[str, Any]]]]:
+def _chunks(job: Job) -> Iterator[Piece]:
     """The work in pieces that depend on the job alone, so that a piece made again is the same."""
     for request in job["requests"]:
         try:
