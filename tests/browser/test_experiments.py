@@ -107,8 +107,8 @@ def test_the_estimate_follows_the_typing_and_another_protocol_keeps_the_title(sc
     page.goto("/experiments/new/")
     page.get_by_label("Title").fill("Kept")
     page.get_by_label("First samples").fill("100")
-    # 4 looks x 60 x 8 = 1,920 to measure, 100 first, 2 x 160 again
-    page.get_by_text("It will ask the expert for 2,340 verdicts").wait_for()
+    # 4 looks x 60 x 8 = 1,920 to measure, 100 first, 2 x 128 again
+    page.get_by_text("It will ask the expert for 2,276 verdicts").wait_for()
     page.get_by_text("To compare with").click()
     page.get_by_role("link", name="Ceiling").click()
     page.get_by_text("as reward.").wait_for()
