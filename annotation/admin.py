@@ -11,7 +11,7 @@ from rest_framework.authtoken.models import TokenProxy
 
 from annotation.actions import save_domain, save_expert
 from annotation.domain_forms import DomainProblems
-from annotation.forms import ExpertForm
+from annotation.expert_forms import ExpertForm
 from annotation.models import (
     AuditEntry,
     Batch,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -105,15 +106,20 @@ def expected(expert: Expert, domain: Domain, now: datetime) -> Expected:
     return Expected(cost(price, {}), "a program uses no tokens and nobody's time")
 
 
-def estimate(expert: Expert, domain: Domain, samples: int, now: datetime) -> dict[str, Any]:
-    """What so many verdicts are expected to cost: `words` to read, and `assumptions`, a sentence for each expert that is asked."""
+def shared_out(expert: Expert, samples: int) -> dict[Expert, int]:
+    """Who is expected to give how many of so many verdicts: `expert`, or those that it stands for. Raises `InvalidSelection` as `rule_of` does."""
     rule = rule_of(expert)
     shares = {"audit": (1.0, rule.share), "average": (1.0,) * len(rule.experts), "fallback": (1.0, 0.0)}.get(rule.name, (1.0,))
-    total, assumptions = Cost(), []
+    counts: Counter[Expert] = Counter()
     for one, share in zip(rule.experts, shares, strict=True):
-        count = round(samples * share / rule.verdicts_per_text)
-        if not count:
-            continue
+        counts[one] += round(samples * share / rule.verdicts_per_text)
+    return {one: count for one, count in counts.items() if count}
+
+
+def estimate(expert: Expert, domain: Domain, samples: int, now: datetime) -> dict[str, Any]:
+    """What so many verdicts are expected to cost: `words` to read, and `assumptions`, a sentence for each expert that is asked."""
+    total, assumptions = Cost(), []
+    for one, count in shared_out(expert, samples).items():
         found = expected(one, domain, now)
         part = found.cost * count
         total = Cost(total.money + part.money, total.tokens + part.tokens, total.minutes + part.minutes)

@@ -25,6 +25,7 @@ PURPOSES = {
     Batch.Purpose.EVAL: "to measure the writer's progress",
     Batch.Purpose.CALIBRATION: "to measure how steady verdicts are",
     Batch.Purpose.REWARD: "to reward the writer",
+    Batch.Purpose.IMPORTED: "to judge texts that were brought in",
 }
 REASONS = {
     "random": "Chosen at random.",

@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
+from django.db.models import Count
 from django.utils.text import slugify
 
 from annotation import querysets
-from annotation.actions.importing import IMPORTED, NAME_LENGTH
+from annotation.actions.importing import IMPORTED, NAME_LENGTH, RUN
+from annotation.expert_forms import MOST_TIMES
+from annotation.forms import Plain
 from annotation.models import AuditEntry, Domain, Expert, Prompt, Rollout
 from annotation.readers import FORMATS, SUFFIXES
 from annotation.validation import domain_problems
@@ -214,6 +217,31 @@ class TrialForm(SampleForm):
         if not self.errors and not self.text:
             self.add_error("sample_text", "Type a text to judge, or choose one.")
         return self.cleaned_data
+
+
+class AskForm(Plain):
+    """Which imported texts an expert is to judge."""
+
+    run = forms.ChoiceField(label="Texts from", error_messages={"required": "Choose which texts."})
+    expert = forms.ModelChoiceField(Expert.objects.none(), empty_label=None, label="Who judges", error_messages={"required": "Choose who judges."})
+    texts = forms.IntegerField(min_value=1, required=False, label="How many", help_text="At random. Empty: all of them.")
+    times = forms.IntegerField(
+        min_value=1, max_value=MOST_TIMES, initial=1, label="Verdicts on each", help_text="Of a panel, each from somebody else."
+    )
+    note = forms.CharField(max_length=300, required=False, label="Why these texts", help_text="Reviewers read it. May be empty.")
+    again = forms.BooleanField(required=False, label="Also those that the expert was asked about before")
+    key = forms.UUIDField(widget=forms.HiddenInput, required=False)  # sent twice, it is one batch
+
+    def __init__(self, *args: Any, domain: Domain, user: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        runs = imported_rollouts(domain).order_by().values_list("run").annotate(n=Count("pk")).order_by("run")
+        self.fields["run"].choices = [(run, f"{run.removeprefix(RUN)} ({n:,})") for run, n in runs]  # type: ignore[attr-defined]
+        self.fields["expert"].queryset = querysets.usable_by(user)  # type: ignore[attr-defined]
+
+    @property
+    def name(self) -> str:
+        """Where the texts come from, as it was said when they were imported."""
+        return str(self.cleaned_data["run"]).removeprefix(RUN)
 
 
 class ImportForm(forms.Form):

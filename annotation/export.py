@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Iterator
 from itertools import islice
@@ -12,6 +13,8 @@ from django.db.models import QuerySet
 from annotation.models import Feedback, Span, digest_of
 
 AT_ONCE = 500  # rows in memory
+# Signs that some readers take for the end of a line, and JSON does not escape: no text may break a row in two.
+BREAKS = {ord(sign): f"\\u{ord(sign):04x}" for sign in "\x85\u2028\u2029"}
 
 
 def rows(feedback: QuerySet[Feedback]) -> Iterator[dict[str, Any]]:
@@ -24,6 +27,11 @@ def rows(feedback: QuerySet[Feedback]) -> Iterator[dict[str, Any]]:
         for span in Span.objects.filter(feedback__in=chunk).order_by("start", "pk"):
             spans[span.feedback_id].append(span)
         yield from (_row(row, spans[row.pk]) for row in chunk)
+
+
+def line(row: dict[str, Any]) -> str:
+    """A row as JSON, in one line whatever its texts hold."""
+    return json.dumps(row, ensure_ascii=False).translate(BREAKS)
 
 
 def _row(row: Feedback, spans: list[Span]) -> dict[str, Any]:

@@ -8,15 +8,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django import forms
-from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.utils import timezone
 
 from annotation.actions import Passage
 from annotation.actions.prices import AMOUNTS
-from annotation.experts import problems
 from annotation.models import Budget, Claim, Domain, Expert, Price
-from annotation.quality import FEWEST_REPEATS
 
 MOST_SPANS = 500
 
@@ -70,8 +67,6 @@ class DeclineForm(forms.Form):
 
 
 # Admins ------------------------------------------------------------------------------------------------------------------------
-
-MOST_TEXTS, MOST_TIMES = 500, 20  # of one measurement of noise
 
 
 class Plain(forms.Form):
@@ -167,73 +162,6 @@ class PriceForm(Plain):
     @property
     def groups(self) -> list[tuple[str, list[forms.BoundField]]]:
         return [(title, [self[name] for name in names]) for title, names in self.GROUPS.items()]
-
-
-class ExpertForm(forms.ModelForm):
-    """An expert as `annotation.actions.save_expert` takes it."""
-
-    class Meta:
-        model = Expert
-        fields = ["alias", "name", "kind", "backend", "options", "members", "users", "price", "active"]
-
-    backend = forms.ChoiceField(required=False, help_text="For a program or a language model: its entry in settings.EXPERTS.")
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        known = sorted({*settings.EXPERTS, *([self.instance.backend] if self.instance.backend else [])})
-        self.fields["backend"].choices = [("", "none"), *((name, name) for name in known)]  # type: ignore[attr-defined]
-        if self.instance.pk:
-            self.fields["alias"].disabled = True
-
-    def clean_options(self) -> Any:
-        found = self.cleaned_data["options"]
-        return {} if found is None else found
-
-    def clean(self) -> dict[str, Any]:
-        found: dict[str, Any] = super().clean() or {}
-        if {"alias", "kind", "backend", "options", "active"} <= set(found):
-            before = Expert.objects.get(pk=self.instance.pk) if self.instance.pk else None
-            for name, message in problems(found, before).items():
-                self.add_error(name, message)
-        return found
-
-
-class ExpertPageForm(ExpertForm):
-    """The same on the product's own page: people as boxes to tick, JSON in lines."""
-
-    class Meta(ExpertForm.Meta):
-        widgets = {
-            "members": forms.CheckboxSelectMultiple,
-            "users": forms.CheckboxSelectMultiple,
-            "price": forms.TextInput(attrs={"list": "price-names", "autocomplete": "off"}),
-            "options": forms.Textarea(attrs={"rows": 4, "spellcheck": "false", "autocomplete": "off"}),
-        }
-        labels = {"users": "Who may use it", "options": "Options or rule"}
-        help_texts = {
-            "alias": "Short, for rules and commands: letters, digits and dashes. It stays as it is.",
-            "options": "As JSON. For a program or a language model what differs from its settings; for several experts their rule.",
-            "members": "For people: whose queue it fills.",
-            "users": "In experiments. Nobody ticked: everybody.",
-            "active": "An expert who is not active is asked for nothing more.",
-        }
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.label_suffix = ""
-        people = get_user_model().objects.filter(is_active=True).order_by("username")
-        self.fields["members"].queryset = self.fields["users"].queryset = people  # type: ignore[attr-defined]
-
-
-class NoiseForm(Plain):
-    """How many texts are judged how many times each, to see how far verdicts on the same text lie apart."""
-
-    domain = forms.ModelChoiceField(Domain.objects.all(), empty_label=None)
-    texts = forms.IntegerField(min_value=FEWEST_REPEATS, max_value=MOST_TEXTS, initial=20, help_text=f"{FEWEST_REPEATS} to {MOST_TEXTS}, at random.")
-    times = forms.IntegerField(
-        min_value=2, max_value=MOST_TIMES, initial=3, label="Times each", help_text=f"2 to {MOST_TIMES} verdicts on each text."
-    )
-    seed = forms.IntegerField(min_value=0, max_value=2**31, initial=0, help_text="The same number chooses the same texts.")
-    key = forms.UUIDField(widget=forms.HiddenInput, required=False)  # sent twice, it is one batch
 
 
 class PeriodForm(Plain):

@@ -177,6 +177,7 @@ class Batch(models.Model):
         EVAL = "eval", "evaluation"
         CALIBRATION = "calibration", "calibration"
         REWARD = "reward", "reward"  # RL straight on the expert: the ceiling
+        IMPORTED = "imported", "imported texts"  # of no experiment
 
     domain = models.ForeignKey(Domain, on_delete=models.PROTECT, related_name="batches")
     expert = models.ForeignKey(Expert, on_delete=models.PROTECT, related_name="batches")

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from annotation.views import account, batches, domains, experts, history, quality, review, spending
+from annotation.views import account, asking, batches, domains, experts, history, quality, review, spending
 
 urlpatterns = [
     path("", review.home, name="home"),
@@ -25,7 +25,7 @@ urlpatterns = [
     path("experts/", experts.experts, name="experts"),
     path("experts/new/", experts.new, name="expert-new"),
     path("experts/<slug:alias>/", experts.expert, name="expert"),
-    path("experts/<slug:alias>/noise/", experts.noise, name="expert-noise"),
+    path("experts/<slug:alias>/noise/", asking.noise, name="expert-noise"),
     path("budgets/", spending.budgets, name="budgets"),
     path("budgets/new/", spending.new_budget, name="budget-new"),
     path("budgets/<int:pk>/", spending.budget, name="budget"),
@@ -43,6 +43,8 @@ urlpatterns = [
     path("domains/<slug:slug>/import/", domains.bring_in, name="domain-import"),
     path("domains/<slug:slug>/trial/", domains.trial, name="domain-trial"),
     path("domains/<slug:slug>/trial/<uuid:token>/", domains.outcome, name="domain-trial-outcome"),
+    path("domains/<slug:slug>/ask/", asking.imported, name="domain-ask"),
+    path("domains/<slug:slug>/ask/<int:pk>/verdicts.jsonl", asking.verdicts, name="domain-verdicts"),
     path("batches/", batches.batches, name="batches"),
     path("batches/<int:pk>/", batches.batch, name="batch"),
     path("batches/<int:pk>/priority/", batches.priority, name="batch-priority"),

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.core.paginator import Paginator
-from django.db.models import Count, Q
+from django.db.models import Avg, Count, Q
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
@@ -22,13 +22,15 @@ from annotation import actions, domain_forms, querysets, readers, ready, trials
 from annotation import preview as rendering
 from annotation.domain_forms import DomainForm, ImportForm, SampleForm, TrialForm, imported_rollouts
 from annotation.errors import AnnotationError, InvalidDomain, Unreadable
-from annotation.models import AuditEntry, Domain, Expert, Prompt, digest_of
+from annotation.models import AuditEntry, Batch, Domain, Expert, Prompt, digest_of
+from annotation.views.batches import describe
 from annotation.views.guards import researcher_only
 from grading.realign.context import CONTEXT_PROMPT
 
 PER_PAGE = 20
 SHOWN = 50  # broken rows of a file that are named one by one
 VERSIONS = 20  # earlier wordings that are shown
+ASKED = 20  # batches of imported texts that are shown, the latest
 
 
 @researcher_only
@@ -68,6 +70,7 @@ def domain(request: HttpRequest, slug: str) -> HttpResponse:
         "train": counts.get(Prompt.Split.TRAIN, 0),
         "evaluation": counts.get(Prompt.Split.EVAL, 0),
         "imports": imported_rollouts(found).order_by().values("run").annotate(n=Count("pk")).order_by("run"),
+        "asked": _asked_about(found),
         "split": split,
         "page": Paginator(prompts.order_by("pk"), PER_PAGE).get_page(request.GET.get("page")),
         "words": [
@@ -79,6 +82,13 @@ def domain(request: HttpRequest, slug: str) -> HttpResponse:
         "versions": AuditEntry.objects.filter(target=f"domain:{found.pk}", verb="edited").select_related("actor")[:VERSIONS],
     }
     return render(request, "annotation/domain.html", context)
+
+
+def _asked_about(domain: Domain) -> list[dict[str, Any]]:
+    """The latest batches of the domain's imported texts, each with its counts and the mean of its scores."""
+    latest = Batch.objects.filter(domain=domain, purpose=Batch.Purpose.IMPORTED).select_related("domain", "expert").order_by("-pk")[:ASKED]
+    means = {"mean": Avg("score"), "scored": Count("score"), "verdicts": Count("pk")}
+    return [{"row": row} | querysets.verdicts(row.batch).order_by().aggregate(**means) for row in describe(list(latest))]
 
 
 # Writing ---------------------------------------------------------------------------------------------------------------------

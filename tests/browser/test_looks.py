@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from annotation import actions, trials
 from annotation.actions import ledger
-from annotation.models import Batch, Budget, Expert, Feedback, Item, Price, Rollout
+from annotation.models import Batch, Budget, Expert, Feedback, Item, Price, Prompt, Rollout
 from tests.browser.conftest import SCREENS
 from tests.web import scenery
 
@@ -95,6 +95,23 @@ def replaced(expert: Expert, **changes) -> Expert:
     return found
 
 
+def brought_in(scene) -> None:
+    """Texts from elsewhere, which a program has judged and people are judging."""
+    prompts = [prompt.text for prompt in Prompt.objects.filter(domain=scene.domain)[:8]]
+    rows = [{"prompt": text, "content": f"Mia had a lantern. Version {i}."} for i, text in enumerate(prompts * 2)]
+    actions.import_rollouts(scene.domain, rows, name="elsewhere")
+    actions.import_rollouts(scene.domain, rows[:3], name="an earlier model")
+    texts = list(Rollout.objects.filter(run="import:elsewhere").values_list("pk", flat=True))
+    common = {"domain": scene.domain, "purpose": "imported", "actor": scene.people["rosalind"]}
+    done = actions.select_batch(key="imported/1", title="elsewhere: 16 texts", expert=scene.program, rollouts=texts, **common)
+    for claim in actions.claim_next(expert=scene.program, batch=done, limit=16):
+        actions.submit_feedback(claim.token, key=str(claim.token), critique="x", score=55)
+    asked = actions.select_batch(key="imported/2", title="elsewhere: 10 texts", expert=scene.panel, rollouts=texts[:10], reviewers=2, **common)
+    for _ in range(6):
+        (claim,) = actions.claim_next(user=scene.people["edith"], batch=asked)
+        actions.submit_feedback(claim.token, key=str(claim.token), critique="x", score=64, user=scene.people["edith"])
+
+
 def tried(scene) -> str:
     """Token of a trial verdict that the program gave to Rosalind."""
     task = "Write a short story about a lantern and a harbour."
@@ -122,6 +139,7 @@ def addresses(scene, tmp_path) -> dict[str, tuple[str | None, str]]:
     scenery.running(scene)
     scenery.waiting(scene)
     paid_for(scene)
+    brought_in(scene)
     limit = Budget.objects.filter(unit="money")[0]
     scenery.failed(scene, tmp_path / "train-0")
     scenery.prompted(scene)
@@ -183,6 +201,9 @@ def addresses(scene, tmp_path) -> dict[str, tuple[str | None, str]]:
         "domain-edit": ("rosalind", "/domains/creative-writing/edit/"),
         "domain-import": ("rosalind", "/domains/creative-writing/import/"),
         "domain-trial": ("rosalind", f"/domains/{scene.domain.slug}/trial/"),
+        "domain-imported": ("rosalind", f"/domains/{scene.domain.slug}/"),
+        "domain-ask": ("rosalind", f"/domains/{scene.domain.slug}/ask/?run=import:elsewhere&expert={scene.panel.pk}&texts=6&times=2"),
+        "domain-ask-none": ("rosalind", "/domains/creative-writing/ask/"),
         "domain-verdict": ("rosalind", f"/domains/{scene.domain.slug}/trial/{tried(scene)}/"),
         "account": ("edith", "/account/"),
         "guidelines": ("edith", "/review/guidelines/short-stories/"),

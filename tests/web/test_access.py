@@ -7,6 +7,7 @@ from django.urls import URLPattern, get_resolver, reverse
 
 from annotation import actions, trials
 from annotation.models import Rollout
+from tests.annotation.makers import make_rollouts
 from tests.web import scenery
 from training.models import Suite
 
@@ -78,6 +79,8 @@ MATRIX = {
     "domain-import": ("GET", RESEARCHERS),
     "domain-trial": ("GET", RESEARCHERS),
     "domain-trial-outcome": ("GET", ASKED),
+    "domain-ask": ("GET", RESEARCHERS),
+    "domain-verdicts": ("GET", RESEARCHERS),
     "batches": ("GET", ADMIN),
     "batch": ("GET", ADMIN),
     "batch-priority": ("POST", posts(ADMIN)),
@@ -148,9 +151,13 @@ def addresses(scene) -> dict[str, str]:
         "candidates": [found.name, found.stages.create(number=1, kind="search", key="search-0", arguments={"step": 0, "number": 2}).key],
         "experiment-prompt": [scenery.to_be_written(scene).name],
     }
-    words |= {name: [scene.domain.slug] for name in ("domain", "domain-edit", "domain-import", "domain-trial")}
+    words |= {name: [scene.domain.slug] for name in ("domain", "domain-edit", "domain-import", "domain-trial", "domain-ask")}
     trial = trials.start(user=scene.people["rosalind"], domain=scene.domain, expert=scene.program, instructions="", content="A story.")
     words |= {"domain-load": ["research-plans"], "domain-trial-outcome": [scene.domain.slug, trial]}
+    asked = actions.select_batch(
+        key="imported/1", title="Imported", domain=scene.domain, expert=scene.program, purpose="imported", rollouts=make_rollouts(scene.domain, 1)
+    )
+    words |= {"domain-verdicts": [scene.domain.slug, asked.pk]}
     words |= {name: [batch.pk] for name in ("batch", "batch-priority", "batch-close", "batch-release")}
     words |= {"batch-item": [batch.pk, claim.item_id], "batch-item-act": [batch.pk, claim.item_id, "release"]}
     suite = Suite.objects.create(

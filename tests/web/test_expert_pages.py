@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import date
 from decimal import Decimal
 
@@ -32,6 +31,9 @@ def text(answer) -> str:
 
 def fields(**changes) -> dict:
     found = {"alias": "critic", "name": "The critic", "kind": "program", "backend": "pocket", "options": "{}", "price": "", "active": "on"}
+    found |= {"rule": "audit", "percent": "10", "hours": "48"}
+    if changes.get("kind") == "mixed":
+        found |= {"first": "pocket", "then": "panel"} if not {"first", "then"} & changes.keys() else {}
     return {name: value for name, value in (found | changes).items() if value is not None}
 
 
@@ -94,7 +96,6 @@ class TestSettingUp:
         [
             ({"backend": ""}, "backend", "Choose who answers"),
             ({"backend": "nothing"}, "backend", "Select a valid choice"),
-            ({"kind": "human"}, "backend", "Only a program or a language model has a backend"),
             ({"options": "{noise: 1}"}, "options", "Enter a valid JSON"),
             ({"options": "[1]"}, "options", "Options are an object such as"),
             ({"options": '{"api_key": "x"}'}, "options", "put keys, tokens and passwords into the settings instead"),
@@ -102,12 +103,14 @@ class TestSettingUp:
             ({"alias": "new"}, "alias", "the address of another page"),
             ({"alias": "panel"}, "alias", "already exists"),
             ({"alias": "two words"}, "alias", "Enter a valid"),
-            ({"kind": "mixed", "backend": "", "options": "{}"}, "options", "A mixed expert needs a rule"),
-            (
-                {"kind": "mixed", "backend": "", "options": '{"rule": "average", "experts": ["panel", "nobody"]}'},
-                "options",
-                "There is no expert nobody.",
-            ),
+            ({"kind": "mixed", "first": "panel"}, "then", "Choose an expert."),
+            ({"kind": "mixed", "first": "nobody"}, "first", "Select a valid choice"),
+            ({"kind": "mixed", "percent": ""}, "percent", "Say how many."),
+            ({"kind": "mixed", "percent": "101"}, "percent", "less than or equal to 100"),
+            ({"kind": "mixed", "first": "pocket", "then": "pocket"}, "rule", "An audit needs two different experts."),
+            ({"kind": "mixed", "rule": "fallback", "first": "pocket", "then": "panel"}, "rule", "asks people first"),
+            ({"kind": "mixed", "rule": "fallback", "hours": "nan"}, "hours", "Enter a number."),
+            ({"kind": "mixed", "rule": "average"}, "rule", "two experts or more"),
         ],
     )
     def test_what_is_wrong_is_said_beside_the_field(self, changes, field, words, scene, ada):
@@ -116,18 +119,34 @@ class TestSettingUp:
         assert words in text(answer).split(f'id="id_{field}_error">')[1].split("</p>")[0]
         assert Expert.objects.count() == 2
 
-    def test_a_rule_is_made_as_the_examples_write_it(self, scene, ada):
-        assert "&quot;rule&quot;: &quot;fallback&quot;" in text(ada.get("/experts/new/"))
-        rule = {"rule": "fallback", "first": "panel", "then": "pocket", "hours": 48}
-        assert ada.post("/experts/new/", fields(alias="mixed", kind="mixed", backend="", options=json.dumps(rule))).status_code == 302
-        assert Expert.objects.get(alias="mixed").options == rule
+    def test_a_rule_is_made_from_its_fields_and_shown_in_them(self, scene, ada):
+        sent = fields(alias="mixed", kind="mixed", rule="fallback", first="panel", then="pocket", hours="36")
+        assert ada.post("/experts/new/", sent).status_code == 302
+        assert Expert.objects.get(alias="mixed").options == {"rule": "fallback", "first": "panel", "then": "pocket", "hours": 36}
         page = text(ada.get("/experts/mixed/"))
-        assert "The panel; what they decline, or leave for 48 hours, goes to Pocket critic (a program)" in page
+        assert "The panel; what they decline, or leave for 36 hours, goes to Pocket critic (a program)" in page
         assert "measure each of those" in page
+        for chosen in ('value="fallback" selected', 'value="panel" selected', 'value="pocket" selected', 'name="hours" value="36'):
+            assert chosen in page
+        ada.post("/experts/mixed/", sent | {"rule": "audit", "first": "pocket", "then": "panel", "percent": "12.5"})
+        assert Expert.objects.get(alias="mixed").options == {"rule": "audit", "first": "pocket", "then": "panel", "share": 0.125}
+        assert 'name="percent" value="12.5"' in text(ada.get("/experts/mixed/"))
+        twice = {f"times_{scene.program.pk}": 2, f"times_{scene.panel.pk}": 1}
+        ada.post("/experts/mixed/", sent | {"rule": "average", **twice})
+        assert Expert.objects.get(alias="mixed").options == {"rule": "average", "experts": ["pocket", "pocket", "panel"]}
+        assert f'name="times_{scene.program.pk}" value="2"' in text(ada.get("/experts/mixed/"))
+
+    def test_what_the_page_does_not_show_for_a_kind_is_not_looked_at(self, scene, ada):
+        members = [scene.people["edith"].pk]
+        hidden = {"options": "{noise", "hours": "-1", "percent": "x", f"times_{scene.panel.pk}": "99"}
+        assert ada.post("/experts/new/", fields(alias="readers", kind="human", members=members) | hidden).status_code == 302
+        readers = Expert.objects.get(alias="readers")
+        assert (readers.backend, readers.options, readers.members.count()) == ("", {}, 1)
+        assert ada.post("/experts/new/", fields(alias="again", members=members, percent="x", hours="-1")).status_code == 302
+        assert not Expert.objects.get(alias="again").members.exists()
 
     def test_a_rule_that_cannot_be_followed_any_more_is_said_and_may_be_put_away(self, scene, ada):
-        rule = {"rule": "average", "experts": ["panel", "pocket"]}
-        sent = fields(alias="mixed", kind="mixed", backend="", options=json.dumps(rule))
+        sent = fields(alias="mixed", kind="mixed", rule="average", **{f"times_{one.pk}": 1 for one in (scene.panel, scene.program)})
         ada.post("/experts/new/", sent)
         assert "Nobody can be asked" not in text(ada.get("/experts/mixed/"))
         Expert.objects.filter(pk=scene.program.pk).update(active=False)
@@ -162,6 +181,10 @@ class TestSettingUp:
         assert entry.data["before"] == {"name": "Pocket critic (a program)", "users": []}
         refused = ada.post("/admin/annotation/expert/add/", fields(options='{"token": "x"}'))
         assert "put keys, tokens and passwords into the settings" in text(refused)
+        refused = ada.post("/admin/annotation/expert/add/", fields(kind="human"))
+        assert "Only a program or a language model has a backend" in text(refused)
+        refused = ada.post("/admin/annotation/expert/add/", fields(kind="mixed", backend=""))
+        assert "A mixed expert needs a rule" in text(refused)
 
     def test_a_name_with_markup_is_text(self, scene, ada):
         Expert.objects.filter(pk=scene.panel.pk).update(name=scenery.HOSTILE[:110])
@@ -181,7 +204,7 @@ class TestNoise:
         assert "it would end early" not in page
         actions.set_budget(unit="money", limit=25, expert=scene.program)
         page = text(ada.get("/experts/pocket/noise/", self.sent | {"domain": scene.domain.pk}))
-        assert "have room for 12 of them: it would end early." in page
+        assert "have room for 12 of 18 verdicts by Pocket critic (a program): it would end early." in page
         assert not Batch.objects.filter(purpose="calibration").exists()
 
     def test_a_program_judges_each_text_so_often_and_its_spread_is_shown(self, scene, texts, ada):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from argparse import ArgumentParser
 from pathlib import Path
@@ -15,9 +14,6 @@ from annotation import export
 from annotation.management.find import find_batch, find_domain
 from annotation.models import Batch, Feedback
 from annotation.progress import progress
-
-# Signs that some readers take for the end of a line, and JSON does not escape: no text may break a row in two.
-BREAKS = {ord(sign): f"\\u{ord(sign):04x}" for sign in "\x85\u2028\u2029"}
 
 
 class Command(BaseCommand):
@@ -41,23 +37,19 @@ class Command(BaseCommand):
         if output is None:
             try:
                 for row in rows:
-                    self.stdout.write(_line(row))
+                    self.stdout.write(export.line(row))
             except BrokenPipeError:  # the reader has seen enough
                 os._exit(0)
             return
         partial = output.with_name(f".{output.name}.partial")
         try:
             with partial.open("w", encoding="utf-8") as stream:
-                written = sum(bool(stream.write(_line(row) + "\n")) for row in rows)
+                written = sum(bool(stream.write(export.line(row) + "\n")) for row in rows)
             partial.replace(output)
         except OSError as exc:
             partial.unlink(missing_ok=True)
             raise CommandError(f"Cannot write {output}: {exc.strerror or exc}. Nothing there was changed.") from exc
         self.stderr.write(f"{written} verdicts written to {output}")
-
-
-def _line(row: dict[str, Any]) -> str:
-    return json.dumps(row, ensure_ascii=False).translate(BREAKS)
 
 
 def _select(options: dict[str, Any]) -> QuerySet[Feedback]:

@@ -1,0 +1,195 @@
+"""Asking an expert outside of experiments: how steady it is, and what it makes of texts that were imported.
+
+Both say first what that costs, and ask on POST. Everything that changes a row goes through `annotation.actions`.
+"""
+
+from __future__ import annotations
+
+import uuid
+from random import Random
+from typing import Any
+
+from django.contrib import messages
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils import timezone
+from django.views.decorators.http import require_GET, require_http_methods
+
+from annotation import actions, costs, export, selection
+from annotation.actions.budgets import affordable
+from annotation.domain_forms import AskForm, imported_rollouts
+from annotation.errors import AnnotationError, InvalidSelection
+from annotation.expert_forms import NoiseForm
+from annotation.forms import Plain
+from annotation.models import Batch, Domain, Expert, Feedback, Item, Rollout
+from annotation.routing import rule_of
+from annotation.views.guards import admin_only, researcher_only
+
+# Noise -----------------------------------------------------------------------------------------------------------------------
+
+
+@admin_only
+@require_http_methods(["GET", "HEAD", "POST"])
+def noise(request: HttpRequest, alias: str) -> HttpResponse:
+    """Measuring an expert's noise: the same texts, several times each."""
+    found = get_object_or_404(Expert, alias=alias)
+    form = NoiseForm(request.POST if request.method == "POST" else request.GET or None)
+    context: dict[str, Any] = {"expert": found, "form": form}
+    if form.is_valid():
+        wanted = form.cleaned_data
+        texts = _any_texts(wanted["domain"], wanted["texts"], wanted["seed"])
+        form.take_errors(_unfit_for_noise(found, len(texts), **wanted))
+        if not form.errors and request.method == "POST" and (batch := _ask_for_noise(form, found, texts, request.user)):
+            messages.success(request, "Asked. The spread is on the expert's page as verdicts come in.")
+            return redirect("batch", batch.pk)
+        if not form.errors:
+            context |= _before(form, found, wanted["domain"], len(texts) * wanted["times"])
+    return render(request, "annotation/expert_noise.html", context, status=422 if form.errors else 200)
+
+
+def _any_texts(domain: Domain, count: int, seed: int) -> list[int]:
+    """So many rollouts of the domain at random; all of them where there are not more."""
+    there = Rollout.objects.filter(prompt__domain=domain).exclude(content="").order_by("pk").values_list("pk", flat=True)
+    return selection.at_random(there, count, Random(seed))
+
+
+def _unfit_for_noise(found: Expert, there: int, *, texts: int, times: int, **wanted: Any) -> dict[str, str]:
+    """Why it cannot be measured like that, by field."""
+    if found.kind == Expert.Kind.MIXED:
+        return {"domain": f"{found.name} stands for several experts: measure each of those."}
+    if not found.active:
+        return {"domain": f"{found.name} is not active: nobody would answer."}
+    if there < texts:
+        return {"texts": f"There are {there} texts in this domain, which is fewer than {texts}."}
+    return _too_few_people(found, times)
+
+
+def _ask_for_noise(form: NoiseForm, found: Expert, texts: list[int], actor: Any) -> Batch | None:
+    wanted = form.cleaned_data
+    return _ask(
+        form,
+        key=f"noise/{found.alias}/{wanted['key'] or uuid.uuid4()}",
+        title=f"Noise of {found.name}: {len(texts)} texts, {wanted['times']} times each"[:200],
+        domain=wanted["domain"],
+        expert=found,
+        purpose=Batch.Purpose.CALIBRATION,
+        rollouts=texts,
+        reviewers=wanted["times"],
+        seed=wanted["seed"],
+        actor=actor,
+    )
+
+
+# Imported texts --------------------------------------------------------------------------------------------------------------
+
+
+@researcher_only
+@require_http_methods(["GET", "HEAD", "POST"])
+def imported(request: HttpRequest, slug: str) -> HttpResponse:
+    """Having imported texts judged by an expert."""
+    domain = get_object_or_404(Domain, slug=slug)
+    sent = request.POST if request.method == "POST" else request.GET if "expert" in request.GET else None
+    form = AskForm(sent, domain=domain, user=request.user, initial=request.GET.dict())
+    context: dict[str, Any] = {"domain": domain, "form": form}
+    if form.is_valid():
+        wanted = form.cleaned_data
+        left = _left(domain, **wanted)
+        texts = selection.at_random(left, wanted["texts"] or len(left), Random(0))
+        form.take_errors(_unfit_for_asking(len(left), **wanted))
+        if not form.errors and request.method == "POST" and (batch := _ask_about(form, domain, texts, request.user)):
+            messages.success(request, f"Asked. {batch.expert.name} has {len(texts):,} text{'' if len(texts) == 1 else 's'} to judge.")
+            return redirect("domain", slug)
+        if not form.errors:
+            context |= _before(form, wanted["expert"], domain, len(texts) * wanted["times"]) | {"texts": len(texts)}
+    return render(request, "annotation/domain_ask.html", context, status=422 if form.errors else 200)
+
+
+@researcher_only
+@require_GET
+def verdicts(request: HttpRequest, slug: str, pk: int) -> HttpResponseBase:
+    """The verdicts on imported texts as JSON lines, as `manage.py export_feedback` writes them, sent as they are read."""
+    batch = get_object_or_404(Batch, pk=pk, domain__slug=slug, purpose=Batch.Purpose.IMPORTED)
+    standing = Feedback.objects.filter(item__batch=batch, current=True, counted=True)
+    lines = (export.line(row) + "\n" for row in export.rows(standing))
+    headers = {"Content-Disposition": f'attachment; filename="verdicts-{slug}-{pk}.jsonl"'}
+    return StreamingHttpResponse(lines, content_type="application/jsonl; charset=utf-8", headers=headers)
+
+
+def _left(domain: Domain, *, run: str, expert: Expert, again: bool, **wanted: Any) -> list[int]:
+    """The texts of an import in the order in which they came; without `again` those that the expert has not been asked about."""
+    rollouts = imported_rollouts(domain).filter(run=run).exclude(content="")
+    if not again:
+        asked = Item.objects.filter(batch__expert=expert, rollout__run=run).exclude(state=Item.State.CANCELLED)
+        rollouts = rollouts.exclude(pk__in=asked.values("rollout"))
+    return list(rollouts.order_by("pk").values_list("pk", flat=True))
+
+
+def _unfit_for_asking(left: int, *, expert: Expert, texts: int | None, times: int, again: bool, **wanted: Any) -> dict[str, str]:
+    """Why that cannot be asked, by field."""
+    if not left and again:
+        return {"run": "These texts are all empty."}
+    if not left:
+        return {"again": f"{expert.name} has been asked about all of these texts. Tick this to ask again."}
+    if texts and left < texts:
+        return {"texts": f"There are {left}{'' if again else ' that were not asked about'}, which is fewer than {texts}. Leave it empty for all."}
+    if expert.kind == Expert.Kind.MIXED and times > 1:
+        return {"times": f"{expert.name} stands for several experts: its rule says how many verdicts a text gets. Leave it at 1."}
+    return _too_few_people(expert, times)
+
+
+def _ask_about(form: AskForm, domain: Domain, texts: list[int], actor: Any) -> Batch | None:
+    wanted = form.cleaned_data
+    return _ask(
+        form,
+        key=f"imported/{domain.slug}/{wanted['key'] or uuid.uuid4()}",
+        title=f"{form.name}: {len(texts):,} text{'' if len(texts) == 1 else 's'}"[:200],
+        domain=domain,
+        expert=wanted["expert"],
+        purpose=Batch.Purpose.IMPORTED,
+        rollouts=texts,
+        reviewers=wanted["times"],
+        note=wanted["note"],
+        actor=actor,
+    )
+
+
+# Both ------------------------------------------------------------------------------------------------------------------------
+
+
+def _too_few_people(found: Expert, times: int) -> dict[str, str]:
+    people = found.members.filter(is_active=True).count()
+    if found.kind == Expert.Kind.HUMAN and people < times:
+        if not people:
+            return {"expert": f"{found.name} has no members: nobody would answer. An admin can add some on its page."}
+        return {"times": f"Each verdict on a text comes from somebody else, and the panel has {people}: ask for at most {people}, or add members."}
+    return {}
+
+
+def _ask(form: Plain, **batch: Any) -> Batch | None:
+    """The batch; None where it cannot be, and the form says why."""
+    try:
+        return actions.select_batch(**batch)
+    except AnnotationError as exc:
+        form.add_error(None, str(exc))
+        return None
+
+
+def _before(form: Plain, expert: Expert, domain: Domain, each_text: int) -> dict[str, Any]:
+    """What is said before anybody is asked: the `estimate` for so many verdicts if each text got one, and a `key` under which to ask.
+
+    The estimate is that of `costs.estimate`, with the experts for whom budgets have too little room in `short`.
+    """
+    try:
+        count = round(each_text * rule_of(expert).verdicts_per_text)
+        now, short = timezone.now(), []
+        with transaction.atomic():
+            for one, wanted in costs.shared_out(expert, count).items():
+                room = affordable(one, "", wanted, costs.expected(one, domain, now).cost)
+                if room < wanted:
+                    short.append({"expert": one, "wanted": wanted, "room": room})
+        estimate = costs.estimate(expert, domain, count, now) | {"verdicts": count, "short": short}
+    except InvalidSelection as exc:  # the rule of an expert that stands for several
+        form.add_error("expert" if "expert" in form.fields else None, str(exc))
+        return {}
+    return {"estimate": estimate, "key": form.cleaned_data.get("key") or uuid.uuid4()}
