@@ -72,7 +72,7 @@ def read(options: Mapping[str, Any]) -> Rule:
         raise InvalidSelection(f"The rule {name} has {', '.join(sorted(KEYS[name]))}; see to {', '.join(sorted(map(str, wrong)))}.")
     aliases = options["experts"] if name == "average" else [options["first"], options["then"]]
     if not isinstance(aliases, list) or len(aliases) < 2 or not all(isinstance(alias, str) for alias in aliases):
-        raise InvalidSelection(f"The rule {name} names two experts or more by their aliases.")
+        raise InvalidSelection(f"The rule {name} names two experts or more.")
     known = {expert.alias: expert for expert in Expert.objects.filter(alias__in=aliases)}
     if missing := [alias for alias in aliases if alias not in known]:
         raise InvalidSelection(f"There is no expert {', '.join(missing)}.")

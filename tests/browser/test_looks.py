@@ -96,7 +96,7 @@ def replaced(expert: Expert, **changes) -> Expert:
 
 
 def brought_in(scene) -> None:
-    """Texts from elsewhere, which a program has judged and people are judging."""
+    """Texts from elsewhere, which a program has judged and people are to judge."""
     prompts = [prompt.text for prompt in Prompt.objects.filter(domain=scene.domain)[:8]]
     rows = [{"prompt": text, "content": f"Mia had a lantern. Version {i}."} for i, text in enumerate(prompts * 2)]
     actions.import_rollouts(scene.domain, rows, name="elsewhere")
@@ -106,10 +106,7 @@ def brought_in(scene) -> None:
     done = actions.select_batch(key="imported/1", title="elsewhere: 16 texts", expert=scene.program, rollouts=texts, **common)
     for claim in actions.claim_next(expert=scene.program, batch=done, limit=16):
         actions.submit_feedback(claim.token, key=str(claim.token), critique="x", score=55)
-    asked = actions.select_batch(key="imported/2", title="elsewhere: 10 texts", expert=scene.panel, rollouts=texts[:10], reviewers=2, **common)
-    for _ in range(6):
-        (claim,) = actions.claim_next(user=scene.people["edith"], batch=asked)
-        actions.submit_feedback(claim.token, key=str(claim.token), critique="x", score=64, user=scene.people["edith"])
+    actions.select_batch(key="imported/2", title="elsewhere: 10 texts", expert=scene.panel, rollouts=texts[:10], reviewers=2, **common)
 
 
 def tried(scene) -> str:
