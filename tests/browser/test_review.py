@@ -8,6 +8,7 @@ import sys
 
 import pytest
 from django.conf import settings
+from playwright.sync_api import expect
 
 from annotation.models import Draft, Feedback
 from tests.browser.conftest import sign_in
@@ -81,6 +82,19 @@ def test_a_whole_review_by_keyboard(review):
     )
     assert review.get_by_label("Critique").input_value() == ""
     review.get_by_text("1 of 3 done").wait_for()
+
+
+@pytest.mark.parametrize("height", [720, 900])
+def test_score_and_button_are_in_view_however_long_the_words_are_and_hide_no_focus(review, height):
+    review.set_viewport_size({"width": 1280, "height": height})
+    critique, deliberation = review.get_by_label("Critique"), review.get_by_label("Deliberation")
+    critique.fill("A line.\n" * 60)
+    score, button = review.get_by_label("Score", exact=True), review.get_by_role("button", name="Submit and next")
+    expect(score).to_be_in_viewport(ratio=1)
+    expect(button).to_be_in_viewport(ratio=1)
+    deliberation.press("End")  # scrolls to it
+    above, below = deliberation.bounding_box(), score.bounding_box()
+    assert above["y"] + above["height"] <= below["y"]
 
 
 def test_an_error_keeps_the_words_and_takes_one_to_the_field(review):
