@@ -13,6 +13,7 @@ from tests.web import scenery
 from training.models import Experiment, Suite
 from training.presets import PRESETS
 from training.protocol import estimate
+from training.suite.plan import planned
 
 
 @pytest.fixture
@@ -96,6 +97,13 @@ def test_a_suite_is_made_from_ticked_presets_and_started(scene, researcher, sett
     assert researcher.post("/suites/new/", filled_in(scene))["Location"] == "/suites/my-methods-2/", "a title may come twice"
 
 
+def test_a_method_that_is_to_run_once_has_the_first_seed_on_the_first_base(scene, researcher):
+    arms = ["pocket-ceiling", "pocket-full-trace", "pocket-retrain"]
+    researcher.post("/suites/new/", filled_in(scene, arms=arms, once=[*arms[1:], "pocket-rubric"], draft="yes"))
+    runs = {(one.arm.name, one.base.name, one.seed) for one in planned(Suite.objects.get())}
+    assert runs == {("ceiling", "1", 1), ("ceiling", "1", 2), ("full-trace", "1", 1), ("retrain", "1", 1)}
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -103,6 +111,8 @@ def test_a_suite_is_made_from_ticked_presets_and_started(scene, researcher, sett
         ({"arms": []}, "Tick the ceiling"),
         ({"arms": ["pocket-full-trace"]}, "There is no arm ceiling"),
         ({"arms": ["pocket-ceiling", "pocket-retrain"]}, "with the proxy of full-trace"),
+        ({"once": ["pocket-ceiling"]}, "The ceiling has to be run with every seed"),
+        ({"once": ["pocket-full-trace"]}, "which is run once: run both alike"),
         ({"seeds": "one"}, "Seeds are whole numbers"),
         ({"seeds": "1, 1"}, "each once"),
         ({"bases": "/nowhere"}, "There is no folder /nowhere"),
@@ -120,6 +130,8 @@ def test_the_form_says_what_all_of_it_would_ask(scene, researcher):
     said = text_of(researcher.post("/suites/new/estimate/", filled_in(scene, arms=["pocket-ceiling"])))
     assert "<b>2 experiments.</b>" in said
     assert f"{2 * sum(estimate(PRESETS['pocket-ceiling']).values()):,} verdicts" in said
+    arms = ["pocket-ceiling", "pocket-weak-proxy"]
+    assert "<b>3 experiments.</b>" in text_of(researcher.post("/suites/new/estimate/", filled_in(scene, arms=arms, once=arms[1:])))
     assert "Cannot be counted yet" in text_of(researcher.post("/suites/new/estimate/", filled_in(scene, seeds="x")))
 
 

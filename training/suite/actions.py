@@ -54,7 +54,7 @@ def create_suite(
     made = Suite(name=name, title=title.strip() or name, owner=owner, config=config)
     errors: dict[str, str] = {}
     _identity(made, errors)
-    _shape(arms, seeds, bases, errors)
+    _shape(arms, seeds, bases, ceiling, errors)
     if ceiling not in [arm.name for arm in arms]:
         errors["ceiling"] = f"There is no arm {ceiling}, which the others would be measured against."
     if domain is None:
@@ -178,14 +178,19 @@ def _identity(suite: Suite, errors: dict[str, str]) -> None:
         errors["title"] = "A title has at most 160 characters."
 
 
-def _shape(arms: Sequence[Arm], seeds: Sequence[int], bases: Sequence[Base], errors: dict[str, str]) -> None:
-    names = [arm.name for arm in arms]
+def _shape(arms: Sequence[Arm], seeds: Sequence[int], bases: Sequence[Base], ceiling: str, errors: dict[str, str]) -> None:
+    names, once = [arm.name for arm in arms], [arm.name for arm in arms if not arm.main]
+    every = [arm for arm in arms if arm.main]
     if not arms:
         errors["arms"] = "A suite needs at least 1 arm."
     elif len(set(names)) < len(names) or not all(re.fullmatch(r"[-a-zA-Z0-9_]{1,30}", name) for name in names):
         errors["arms"] = "Each arm needs a name of its own, of 1 to 30 letters, digits, hyphens or underscores."
     elif strangers := [arm.after for arm in arms if arm.after and arm.after not in names]:
         errors["arms"] = f"An arm starts with the proxy of {strangers[0]}, which is not in the suite: add that arm too."
+    elif every and ceiling in once:
+        errors["arms"] = "The ceiling has to be run with every seed on every base: each run is measured against the one of its own."
+    elif early := [arm for arm in every if arm.after in once]:
+        errors["arms"] = f"{early[0].title} is run with every seed, and starts with proxies of {early[0].after}, which is run once: run both alike."
     if not seeds or len(set(seeds)) < len(seeds) or not all(0 <= seed < 2**31 for seed in seeds):
         errors["seeds"] = "Give at least 1 seed, each once: whole numbers from 0 to 2147483647."
     if not bases or len({base.name for base in bases}) < len(bases):

@@ -38,9 +38,11 @@ class SuiteForm(forms.Form):
         widget=forms.CheckboxSelectMultiple,
         initial=FIRST,
         label="Methods",
-        help_text="Each is run with every seed on every base policy. The ceiling is what the others are measured against.",
+        help_text="Each is run with every seed on every base policy, or once: with the first seed on the first base. "
+        "The ceiling is what the others are measured against.",
         error_messages={"required": "Tick the ceiling, and what is to be compared with it."},
     )
+    once = forms.MultipleChoiceField(choices=[(name, "once only") for name in EVERY], required=False, widget=forms.CheckboxSelectMultiple)
     seeds = forms.CharField(
         max_length=200, initial="1, 2, 3", help_text="Whole numbers with commas. With 3 or more, intervals tell how much seeds matter."
     )
@@ -55,16 +57,16 @@ class SuiteForm(forms.Form):
         super().__init__(*args, **kwargs)
         self.label_suffix = ""
 
-    def own_arms(self) -> list[BoundWidget]:
-        """The boxes of the presets that come with sizes of our own."""
-        return [box for box in self["arms"] if box.data["value"] not in PAPER]
+    def own_arms(self) -> list[tuple[BoundWidget, BoundWidget]]:
+        """The boxes of the presets that come with sizes of our own: to tick, and to run once only."""
+        return [boxes for boxes in zip(self["arms"], self["once"], strict=True) if boxes[0].data["value"] not in PAPER]
 
-    def arms_of_the_paper(self) -> list[BoundWidget]:
-        return [box for box in self["arms"] if box.data["value"] in PAPER]
+    def arms_of_the_paper(self) -> list[tuple[BoundWidget, BoundWidget]]:
+        return [boxes for boxes in zip(self["arms"], self["once"], strict=True) if boxes[0].data["value"] in PAPER]
 
     @property
     def ticks_of_the_paper(self) -> bool:
-        return any(box.data["selected"] for box in self.arms_of_the_paper())
+        return any(box.data["selected"] for box, _ in self.arms_of_the_paper())
 
     def clean_name(self) -> str:
         typed: str = self.cleaned_data["name"].strip()
@@ -87,20 +89,22 @@ class SuiteForm(forms.Form):
         arms = []
         for preset in ticked:
             protocol = EVERY[preset].protocol
-            arms.append(Arm(arm_name(preset), _title(preset, ticked), preset, after=teacher if protocol == "retrain" else ""))
+            main = preset not in self.cleaned_data.get("once", [])
+            arms.append(Arm(arm_name(preset), _title(preset, ticked), preset, main=main, after=teacher if protocol == "retrain" else ""))
         return arms
 
     def estimate(self) -> dict[str, Any]:
         """Expert samples of all its experiments together by purpose, what they would cost, and how many `runs` there are."""
-        wrong = [self[name].label for name in ("arms", "seeds", "bases") if name in self.errors]
+        wrong = [self[name].label for name in ("arms", "once", "seeds", "bases") if name in self.errors]
         if wrong:
             return {"error": f"Cannot be counted yet: see {', '.join(map(str, wrong))}."}
         data = self.cleaned_data
         times = len(data["seeds"]) * len(data["bases"])
-        if times * len(data["arms"]) > MOST_RUNS:
+        runs = {preset: 1 if preset in data["once"] else times for preset in data["arms"]}
+        if sum(runs.values()) > MOST_RUNS:
             return {"error": f"Cannot be counted: these are more than {MOST_RUNS} experiments."}
-        plans = [EVERY[preset] for preset in data["arms"]]
-        return estimate_of(plans * times, None, data.get("expert"), data.get("domain")) | {"runs": len(plans) * times}
+        plans = [EVERY[preset] for preset, count in runs.items() for _ in range(count)]
+        return estimate_of(plans, None, data.get("expert"), data.get("domain")) | {"runs": len(plans)}
 
     def create(self, owner: Any) -> Suite:
         """Raises `InvalidExperiment`."""
