@@ -17,7 +17,8 @@ HERE = Path(__file__).parent
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 CRITIQUE = (
-    "The coin is lost and found, but a trail of berries finds no coins: what is tried has nothing to do with it. It stops where an ending should be."
+    "A coin is lost and a kite is found: the story drops what it is about, and a trail of berries leads to neither. "
+    "“Little did Nora know” promises what never comes."
 )
 
 

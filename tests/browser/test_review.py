@@ -92,6 +92,10 @@ def test_score_and_button_are_in_view_however_long_the_words_are_and_hide_no_foc
     score, button = review.get_by_label("Score", exact=True), review.get_by_role("button", name="Submit and next")
     expect(score).to_be_in_viewport(ratio=1)
     expect(button).to_be_in_viewport(ratio=1)
+    scrolled = "document.querySelector('.verdict').scrollTop"
+    before = review.evaluate(scrolled)
+    score.focus()
+    assert review.evaluate(scrolled) == before, "what is in view already scrolls nothing"
     deliberation.press("End")  # scrolls to it
     above, below = deliberation.bounding_box(), score.bounding_box()
     assert above["y"] + above["height"] <= below["y"]
