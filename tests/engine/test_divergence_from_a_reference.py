@@ -53,7 +53,7 @@ def test_the_divergence_of_two_known_distributions_is_as_by_hand(make_job, tiny,
 def test_a_policy_has_not_moved_from_itself_and_its_rollouts_are_as_without_a_reference(make_job, tiny, monkeypatch):
     plain, beside = make_job("plain", "sample"), make_job("beside", "sample", reference=str(tiny))
     assert run_here(plain, monkeypatch) == run_here(beside, monkeypatch) == 0
-    assert lines(beside, "rollouts.jsonl") == lines(plain, "rollouts.jsonl")
+    assert lines(beside, "rollouts.jsonl") == [row | {"moved": 0.0} for row in lines(plain, "rollouts.jsonl")]
     assert result(plain) == {"status": "done", "rollouts": 15}
     assert result(beside) == {"status": "done", "rollouts": 15, "kl": 0.0, "kl_rollout": 0.0}
 
@@ -79,15 +79,14 @@ def test_a_job_cut_short_anywhere_reports_the_same_divergence(make_job, tiny, tm
     other = lottery(tiny, tmp_path / "other", {"a": 0.5, "b": 0.5})
     whole = make_job("whole", "sample", reference=str(other))
     assert run_here(whole, monkeypatch) == 0
-    rows, sums = ((whole / name).read_bytes().splitlines(keepends=True) for name in ("rollouts.jsonl", "kl.jsonl"))
-    assert (len(rows), len(sums)) == (15, 3)
-    for name, kept in (("between", (6, 2)), ("within", (8, 2)), ("unmeasured", (15, 1))):
+    rows = (whole / "rollouts.jsonl").read_bytes().splitlines(keepends=True)
+    assert len(rows) == 15
+    for name, kept in (("between", rows[:6]), ("within", [*rows[:8], rows[8][:9]]), ("at-the-end", rows)):
         broken = make_job(name, "sample", reference=str(other))
-        (broken / "rollouts.jsonl").write_bytes(b"".join(rows[: kept[0]]))
-        (broken / "kl.jsonl").write_bytes(b"".join(sums[: kept[1]]) + sums[kept[1]][:9])
+        (broken / "rollouts.jsonl").write_bytes(b"".join(kept))
         assert run_here(broken, monkeypatch) == 0
         assert result(broken) == result(whole)
-        assert [(broken / file).read_bytes() for file in ("rollouts.jsonl", "kl.jsonl")] == [b"".join(rows), b"".join(sums)]
+        assert (broken / "rollouts.jsonl").read_bytes() == b"".join(rows)
 
 
 def test_a_reference_with_other_tokens_is_refused(make_job, tmp_path, monkeypatch):

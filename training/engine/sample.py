@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from math import fsum
 from typing import TYPE_CHECKING, Any
 
 from grading.backends import load
@@ -61,7 +62,7 @@ def _policy(job: Job) -> Iterator[LanguageModel]:
 
 
 def _sample(job: Job, model: LanguageModel, work: list[Piece]) -> dict[str, Any]:
-    divergence = _divergence(job, model)
+    beside = _beside(job, model)
     lines, metrics = job.lines("rollouts.jsonl"), job.lines("metrics.jsonl")
     written = {(row["request"], row["prompt"], row["index"]) for row in lines}
     judges = {request["name"]: request["judge"] for request, _, _ in work if request["judge"] is not None}
@@ -72,28 +73,35 @@ def _sample(job: Job, model: LanguageModel, work: list[Piece]) -> dict[str, Any]
         if job.stopping:
             return {"status": "stopped", "rollouts": done}
         keys = [(request["name"], prompt["id"], index) for prompt in prompts for index in range(request["per_prompt"])]
-        moved = divergence is None or (request["name"], chunk) in divergence.known
-        if not (moved and written.issuperset(keys)):
+        if not written.issuperset(keys):
             asked = [[Message("user", prompt["text"])] for prompt in prompts]
             answers = _answers(job, model, request, chunk, asked)
-            if divergence is not None and not moved:
-                divergence.measure(request["name"], chunk, asked, answers)
             rows = _rows(job, request, prompts, answers)
+            if beside is not None:
+                for row, moved in zip(rows, beside.moved(asked, answers), strict=True):
+                    row["moved"] = moved
             if request["name"] in benches:
                 _grade(job, benches[request["name"]], request, chunk, prompts, rows)
             lines.append(*(row for row, key in zip(rows, keys, strict=True) if key not in written))
         done += len(keys)
         metrics.append({"done": done, "total": total, "seconds": round(time.monotonic() - started, 3)})
-    return {"status": "done", "rollouts": total, **(divergence.result() if divergence is not None else {})}
+    return {"status": "done", "rollouts": total, **(_divergence(lines) if beside is not None else {})}
 
 
-def _divergence(job: Job, policy: LanguageModel) -> Divergence | None:
+def _beside(job: Job, policy: LanguageModel) -> Divergence | None:
     if job["reference"] is None:
         return None
     from grading.models.transformers import TransformersModel
     from training.engine.divergence import Divergence
 
-    return Divergence(job, policy if isinstance(policy, TransformersModel) else TransformersModel(job["model"]))
+    return Divergence(policy if isinstance(policy, TransformersModel) else TransformersModel(job["model"]), job["reference"])
+
+
+def _divergence(rows: Iterable[dict[str, Any]]) -> dict[str, float | None]:
+    """`kl`: how far the policy has moved, as the mean over written tokens; `kl_rollout`: over rollouts. Chance may put one below 0."""
+    found = [(row["moved"], row["tokens"]) for row in rows]
+    total, tokens = fsum(moved for moved, _ in found), sum(count for _, count in found)
+    return {"kl": total / tokens if tokens else None, "kl_rollout": total / len(found) if found else None}
 
 
 def _chunks(job: Job) -> Iterator[Piece]:
