@@ -58,7 +58,7 @@ def equipment(kind: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if kind in TRAINED and settings.DEVICE_BATCH:
         found["device_batch"] = settings.DEVICE_BATCH
-    if kind == "sample" and settings.VLLM_COMMAND:
+    if kind in ("sample", "optimise") and settings.VLLM_COMMAND:
         found["serve"] = settings.VLLM_COMMAND
     if kind == "rl" and settings.VLLM_POLICY_URL:
         found["vllm"] = {"base_url": settings.VLLM_POLICY_URL}

@@ -7,6 +7,7 @@ import shutil
 import pytest
 
 from tests.engine.conftest import LETTERS, ROOT, change, lines, result, run_here, run_job, scripted
+from tests.grading.servers import vllm
 from training.engine.optimise import MINIBATCH
 from training.engine.reflective import digest, refusal
 
@@ -27,6 +28,17 @@ def test_a_better_prompt_is_found_and_no_verdict_too_many_is_asked_for(make_job,
     assert done["prompt"].startswith("please ")
     last = lines(folder, "metrics.jsonl")[-1]
     assert (last["done"], last["total"]) == (len(rows), calls)
+
+
+@pytest.mark.vllm
+@pytest.mark.slow
+def test_a_policy_in_a_folder_can_write_in_a_vllm_of_the_job_s_own(make_job, monkeypatch):
+    monkeypatch.delattr("grading.models.transformers.TransformersModel")  # nothing writes in this process
+    folder = make_job("served", "optimise", policy=str(vllm.BASE), serve=vllm.COMMAND, calls=14)
+    assert run_here(folder, monkeypatch) == 0, result(folder)
+    rows = lines(folder, "rollouts.jsonl")
+    assert len(rows) == result(folder)["calls"] > 4
+    assert all(row["completion"] and row["tokens"] for row in rows)
 
 
 def test_each_verdict_is_a_row_that_says_what_was_asked_and_what_was_said(make_job, monkeypatch):

@@ -10,10 +10,12 @@ import sys
 from typing import Any
 
 from grading.errors import ConfigurationError
+from grading.models.base import LanguageModel
 from grading.prompts import fill
 from training.engine.faults import JobError
 from training.engine.job import Fields, Job, derive, main, section
 from training.engine.models import check_folder, prepare
+from training.engine.serve import writing
 
 NUMBER = (int, float)
 FIELDS: Fields = {
@@ -26,7 +28,7 @@ FIELDS: Fields = {
     "calls": int,
     "sampling": dict,
 }
-OPTIONAL: dict[str, Any] = {"checkpoint": "", "content_tag": "", "score_range": [0, 100], "reflection_tokens": 8192}
+OPTIONAL: dict[str, Any] = {"checkpoint": "", "content_tag": "", "score_range": [0, 100], "reflection_tokens": 8192, "serve": None}
 MINIBATCH = 3  # tasks that a proposal is made from and tried on first: what GEPA takes by default
 
 
@@ -39,11 +41,16 @@ def run(job: Job) -> dict[str, Any]:
     if job.stopping:
         return {"status": "stopped", "calls": 0}
     prepare()
+    with writing(job, job["policy"]) as policy:
+        return _optimise(job, policy)
+
+
+def _optimise(job: Job, policy: LanguageModel) -> dict[str, Any]:
     import gepa
 
     from training.engine.reflective import PROMPT, PromptAdapter, Reflection, reflection_template
 
-    adapter, reflection = PromptAdapter(job), Reflection(job)
+    adapter, reflection = PromptAdapter(job, policy), Reflection(job)
 
     def spent() -> bool:
         return adapter.asked + round_cost(len(job["validation"])) > job["calls"]

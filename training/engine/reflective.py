@@ -13,6 +13,7 @@ from typing import Any
 from gepa import EvaluationBatch
 
 from grading.backends import load
+from grading.models.base import LanguageModel
 from grading.prompts import extract, fill, placeholders
 from grading.secrecy import hiding, hush
 from grading.types import Case, Completion, Message, Sampling
@@ -21,7 +22,6 @@ from training.engine.job import Job, derive
 from training.engine.verdicts import Bench, as_line
 
 PROMPT = "prompt"  # GEPA's name for the one text that it works on
-IN_PROCESS = "grading.models.transformers.TransformersModel"
 TEMPLATE = """\
 A language model writes texts. This is what it is asked; the words in braces stand for what differs from task to task:
 ```
@@ -53,8 +53,8 @@ def reflection_template(prompt: str) -> str:
 class Writer:
     """A language model with an event loop of its own, kept for the whole job, as `Bench` is for a judge."""
 
-    def __init__(self, config: dict[str, Any]) -> None:
-        self.model = load(config)
+    def __init__(self, model: LanguageModel) -> None:
+        self.model = model
         self.runner = asyncio.Runner()
 
     def write(self, texts: Sequence[str], sampling: Sampling, seed: int) -> list[Completion]:
@@ -71,10 +71,8 @@ class PromptAdapter:
 
     propose_new_texts = None  # GEPA looks for it; its own way of asking the reflection model is used
 
-    def __init__(self, job: Job) -> None:
-        self.job = job
-        policy = job["policy"]
-        self.policy = Writer({"backend": IN_PROCESS, "options": {"path": policy}} if isinstance(policy, str) else policy)
+    def __init__(self, job: Job, policy: LanguageModel) -> None:
+        self.job, self.policy = job, Writer(policy)
         self.bench = Bench(job["judge"])
         self.lines, self.metrics = job.lines("rollouts.jsonl"), job.lines("metrics.jsonl")
         self.known = {(row["step"], row["prompt"], row["index"]): row for row in self.lines}
@@ -172,7 +170,7 @@ class Reflection:
 
     def __init__(self, job: Job) -> None:
         self.job = job
-        self.writer = Writer(job["reflection"])
+        self.writer = Writer(load(job["reflection"]))
         self.hide = hiding(job["reflection"])
         self.lines = job.lines("reflections.jsonl")
         self.known = list(self.lines)

@@ -6,19 +6,16 @@ import asyncio
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from math import fsum
 from typing import TYPE_CHECKING, Any
 
-from grading.backends import load
 from grading.models.base import LanguageModel
 from grading.prompts import extract
-from grading.serving import ServedModel
 from grading.types import Case, Completion, Message, Sampling
 from training.engine.faults import JobError
 from training.engine.job import Fields, Job, derive, main
 from training.engine.models import check_folder, prepare
-from training.engine.serve import serving
+from training.engine.serve import writing
 from training.engine.verdicts import Bench, grades
 
 if TYPE_CHECKING:
@@ -43,22 +40,8 @@ def run(job: Job) -> dict[str, Any]:
             check_folder(job[key], key)
     work = list(_chunks(job))
     prepare()
-    with _policy(job) as model:
+    with writing(job, job["model"], keep_tokens=job["reference"] is not None) as model:
         return _sample(job, model, work)
-
-
-@contextmanager
-def _policy(job: Job) -> Iterator[LanguageModel]:
-    model, keep_tokens = job["model"], job["reference"] is not None
-    if isinstance(model, dict):
-        yield load(model)
-    elif job["serve"]:
-        with serving(job, job["serve"], model) as url:
-            yield ServedModel(url, model, extra={"return_token_ids": keep_tokens})
-    else:
-        from grading.models.transformers import TransformersModel
-
-        yield TransformersModel(model, keep_tokens=keep_tokens)
 
 
 def _sample(job: Job, model: LanguageModel, work: list[Piece]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A vLLM of a job's own that serves one checkpoint for as long as the job samples from it."""
+"""What writes a job's rollouts: a model in this process, one elsewhere, or a vLLM of the job's own that has the checkpoint."""
 
 from __future__ import annotations
 
@@ -10,14 +10,33 @@ import time
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from typing import Any
 
+from grading.backends import load
 from grading.errors import GraderError
+from grading.models.base import LanguageModel
+from grading.serving import ServedModel
 from training.engine import guard
 from training.engine.faults import JobError
 from training.engine.job import Job
 
 STARTS_IN = 1800.0  # seconds: tens of gigabytes may come from a slow disk
 LOG = "vllm.log"
+
+
+@contextmanager
+def writing(job: Job, model: str | dict[str, Any], *, keep_tokens: bool = False) -> Iterator[LanguageModel]:
+    """The language model that is in a folder, or that a backend has. That in a folder writes in this process, or with the job's `serve`, the words
+    of a command, in a vLLM that it starts."""
+    if isinstance(model, dict):
+        yield load(model)
+    elif job["serve"]:
+        with serving(job, job["serve"], model) as url:
+            yield ServedModel(url, model, extra={"return_token_ids": keep_tokens})
+    else:
+        from grading.models.transformers import TransformersModel
+
+        yield TransformersModel(model, keep_tokens=keep_tokens)
 
 
 @contextmanager
