@@ -44,6 +44,7 @@ urlpatterns = [
     path("domains/<slug:slug>/trial/", domains.trial, name="domain-trial"),
     path("domains/<slug:slug>/trial/<uuid:token>/", domains.outcome, name="domain-trial-outcome"),
     path("domains/<slug:slug>/ask/", asking.imported, name="domain-ask"),
+    path("domains/<slug:slug>/ask/<int:pk>/stop/", asking.stop, name="domain-ask-stop"),
     path("domains/<slug:slug>/ask/<int:pk>/verdicts.jsonl", asking.verdicts, name="domain-verdicts"),
     path("batches/", batches.batches, name="batches"),
     path("batches/<int:pk>/", batches.batch, name="batch"),

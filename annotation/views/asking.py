@@ -24,6 +24,7 @@ from annotation.expert_forms import NoiseForm
 from annotation.forms import Plain
 from annotation.models import Batch, Domain, Expert, Feedback, Item, Rollout
 from annotation.routing import rule_of
+from annotation.views.batches import Reasoned, describe
 from annotation.views.guards import admin_only, researcher_only
 
 # Noise -----------------------------------------------------------------------------------------------------------------------
@@ -109,11 +110,29 @@ def imported(request: HttpRequest, slug: str) -> HttpResponse:
 @require_GET
 def verdicts(request: HttpRequest, slug: str, pk: int) -> HttpResponseBase:
     """The verdicts on imported texts as JSON lines, as `manage.py export_feedback` writes them, sent as they are read."""
-    batch = get_object_or_404(Batch, pk=pk, domain__slug=slug, purpose=Batch.Purpose.IMPORTED)
-    standing = Feedback.objects.filter(item__batch=batch, current=True, counted=True)
+    standing = Feedback.objects.filter(item__batch=_given(slug, pk), current=True, counted=True)
     lines = (export.line(row) + "\n" for row in export.rows(standing))
     headers = {"Content-Disposition": f'attachment; filename="verdicts-{slug}-{pk}.jsonl"'}
     return StreamingHttpResponse(lines, content_type="application/jsonl; charset=utf-8", headers=headers)
+
+
+@researcher_only
+@require_http_methods(["GET", "HEAD", "POST"])
+def stop(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+    """Asks before it wants no more verdicts on imported texts; those that are there stay."""
+    batch = _given(slug, pk)
+    form = Reasoned(request.POST if request.method == "POST" else None)
+    if request.method == "POST" and form.is_valid():
+        actions.close_batch(batch, actor=request.user, reason=form.cleaned_data["reason"])
+        messages.success(request, f"{batch.expert.name} is asked no more. The verdicts that are there stay.")
+        return redirect("domain", slug)
+    context = {"batch": batch, "row": describe([batch])[0], "form": form}
+    return render(request, "annotation/domain_ask_stop.html", context, status=422 if form.errors else 200)
+
+
+def _given(slug: str, pk: int) -> Batch:
+    related = Batch.objects.select_related("domain", "expert")
+    return get_object_or_404(related, pk=pk, domain__slug=slug, purpose=Batch.Purpose.IMPORTED)
 
 
 def _left(domain: Domain, *, run: str, expert: Expert, again: bool, **wanted: Any) -> list[int]:

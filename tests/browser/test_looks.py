@@ -200,6 +200,7 @@ def addresses(scene, tmp_path) -> dict[str, tuple[str | None, str]]:
         "domain-trial": ("rosalind", f"/domains/{scene.domain.slug}/trial/"),
         "domain-imported": ("rosalind", f"/domains/{scene.domain.slug}/"),
         "domain-ask": ("rosalind", f"/domains/{scene.domain.slug}/ask/?run=import:elsewhere&expert={scene.panel.pk}&texts=6&times=2"),
+        "domain-ask-stop": ("rosalind", f"/domains/{scene.domain.slug}/ask/{Batch.objects.get(key='imported/2').pk}/stop/"),
         "domain-ask-none": ("rosalind", "/domains/creative-writing/ask/"),
         "domain-verdict": ("rosalind", f"/domains/{scene.domain.slug}/trial/{tried(scene)}/"),
         "account": ("edith", "/account/"),

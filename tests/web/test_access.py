@@ -80,6 +80,7 @@ MATRIX = {
     "domain-trial": ("GET", RESEARCHERS),
     "domain-trial-outcome": ("GET", ASKED),
     "domain-ask": ("GET", RESEARCHERS),
+    "domain-ask-stop": ("GET", RESEARCHERS),
     "domain-verdicts": ("GET", RESEARCHERS),
     "batches": ("GET", ADMIN),
     "batch": ("GET", ADMIN),
@@ -157,7 +158,7 @@ def addresses(scene) -> dict[str, str]:
     asked = actions.select_batch(
         key="imported/1", title="Imported", domain=scene.domain, expert=scene.program, purpose="imported", rollouts=make_rollouts(scene.domain, 1)
     )
-    words |= {"domain-verdicts": [scene.domain.slug, asked.pk]}
+    words |= {name: [scene.domain.slug, asked.pk] for name in ("domain-ask-stop", "domain-verdicts")}
     words |= {name: [batch.pk] for name in ("batch", "batch-priority", "batch-close", "batch-release")}
     words |= {"batch-item": [batch.pk, claim.item_id], "batch-item-act": [batch.pk, claim.item_id, "release"]}
     suite = Suite.objects.create(

@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 
 from annotation import actions
-from annotation.models import Batch, Expert, Feedback, Item, Price, Prompt, Rollout
+from annotation.models import AuditEntry, Batch, Expert, Feedback, Item, Price, Prompt, Rollout
 from annotation.tasks import answer_batch
 from tests.annotation.makers import make_rollouts
 
@@ -105,6 +105,24 @@ def test_asked_again_the_same_expert_gets_only_what_it_has_not_had(scene, ask):
     assert "has been asked about all of these texts" in error(ask(), "again")
     assert "8 texts from elsewhere" in text(ask(again="on"))
     assert "8 texts from elsewhere" in text(ask(expert=scene.panel.pk))
+
+
+def test_asking_can_be_stopped_and_what_was_given_stays(scene, client, ask):
+    ask(key=uuid4(), expert=scene.panel.pk)
+    batch = Batch.objects.get()
+    (claim,) = actions.claim_next(user=scene.people["edith"], batch=batch)
+    actions.submit_feedback(claim.token, key="k", critique="Good.", score=60, user=scene.people["edith"])
+    where = f"/domains/{scene.domain.slug}/ask/{batch.pk}/stop/"
+    assert f'href="{where}"' in text(client.get(f"/domains/{scene.domain.slug}/"))
+    assert "The panel gave 1 of 8 verdicts; these stay." in text(client.get(where))
+    assert "Say why" in error(client.post(where), "reason")
+    assert client.post(where, {"reason": "Wrong panel."})["Location"] == f"/domains/{scene.domain.slug}/"
+    batch.refresh_from_db()
+    assert batch.closed is not None
+    assert AuditEntry.objects.get(verb="closed").data["reason"] == "Wrong panel."
+    assert "1 of 1 done" in text(client.get(f"/domains/{scene.domain.slug}/"))
+    assert "Nobody is asked any more." in text(client.get(where))
+    assert "7 texts from elsewhere" in text(ask(expert=scene.panel.pk))
 
 
 def test_texts_of_a_batch_that_was_closed_can_be_asked_about_again(scene, ask):
