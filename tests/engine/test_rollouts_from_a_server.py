@@ -88,11 +88,12 @@ def test_a_vllm_that_does_not_start_is_explained(command, words, make_job, monke
     assert "TOUCHSTONE_VLLM_COMMAND" in result(folder)["advice"]
 
 
-def test_a_job_that_is_stopped_does_not_wait_for_its_vllm(make_job, monkeypatch):
-    folder = make_job("stopped", "sample")
+@pytest.mark.parametrize(("kind", "model", "counted"), [("sample", "model", "rollouts"), ("optimise", "policy", "calls")])
+def test_a_job_that_is_stopped_does_not_wait_for_its_vllm(make_job, tiny, kind, model, counted, monkeypatch):
+    folder = make_job("stopped", kind, **{model: str(tiny)})
     change(folder, serve=["/bin/sh", "-c", f"touch '{folder}/stop'; sleep 600"])
     assert run_here(folder, monkeypatch) == 0
-    assert result(folder) == {"status": "stopped", "rollouts": 0}
+    assert result(folder) == {"status": "stopped", counted: 0}
 
 
 def test_rl_with_a_server_is_told_to_truncate_token_by_token(make_job, monkeypatch):

@@ -38,14 +38,14 @@ def run(job: Job) -> dict[str, Any]:
     Scores in the result are means over the validation tasks in the expert's points, where a text without a score counts as the worst.
     """
     check(job)
-    if job.stopping:
-        return {"status": "stopped", "calls": 0}
     prepare()
     with writing(job, job["policy"]) as policy:
         return _optimise(job, policy)
 
 
 def _optimise(job: Job, policy: LanguageModel) -> dict[str, Any]:
+    if job.stopping:  # perhaps while its vLLM was starting
+        return {"status": "stopped", "calls": 0}
     import gepa
 
     from training.engine.reflective import PROMPT, PromptAdapter, Reflection, reflection_template
