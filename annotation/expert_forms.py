@@ -16,7 +16,8 @@ from annotation.models import Domain, Expert
 from annotation.quality import FEWEST_REPEATS
 from annotation.routing import MOST_HOURS
 
-MOST_TEXTS, MOST_TIMES = 500, 20  # of one measurement of noise
+MOST_TEXTS = 500  # of one measurement of noise
+MOST_TIMES = 20  # that a text is judged
 MOST_VERDICTS = 9  # of one expert in a mean
 
 

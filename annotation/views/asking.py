@@ -1,6 +1,7 @@
 """Asking an expert outside of experiments: how steady it is, and what it makes of texts that were imported.
 
-Both say first what that costs, and ask on POST. Everything that changes a row goes through `annotation.actions`.
+Both say first what that costs, and ask on POST. What came of it is on the expert's page and on the domain's. Everything that changes a row goes
+through `annotation.actions`.
 """
 
 from __future__ import annotations
@@ -41,9 +42,12 @@ def noise(request: HttpRequest, alias: str) -> HttpResponse:
         wanted = form.cleaned_data
         texts = _any_texts(wanted["domain"], wanted["texts"], wanted["seed"])
         form.take_errors(_unfit_for_noise(found, len(texts), **wanted))
-        if not form.errors and request.method == "POST" and (batch := _ask_for_noise(form, found, texts, request.user)):
-            messages.success(request, "Asked. The spread is on the expert's page as verdicts come in.")
-            return redirect("batch", batch.pk)
+        if not form.errors and request.method == "POST":
+            title = f"Noise of {found.name}: {len(texts)} texts, {wanted['times']} times each"
+            own = {"domain": wanted["domain"], "expert": found, "purpose": Batch.Purpose.CALIBRATION, "seed": wanted["seed"]}
+            if batch := _ask(form, f"noise/{found.alias}", title, texts, actor=request.user, **own):
+                messages.success(request, "Asked. The spread is on the expert's page as verdicts come in.")
+                return redirect("batch", batch.pk)
         if not form.errors:
             context |= _before(form, found, wanted["domain"], len(texts) * wanted["times"])
     return render(request, "annotation/expert_noise.html", context, status=422 if form.errors else 200)
@@ -66,22 +70,6 @@ def _unfit_for_noise(found: Expert, there: int, *, texts: int, times: int, **wan
     return _too_few_people(found, times)
 
 
-def _ask_for_noise(form: NoiseForm, found: Expert, texts: list[int], actor: Any) -> Batch | None:
-    wanted = form.cleaned_data
-    return _ask(
-        form,
-        key=f"noise/{found.alias}/{wanted['key'] or uuid.uuid4()}",
-        title=f"Noise of {found.name}: {len(texts)} texts, {wanted['times']} times each"[:200],
-        domain=wanted["domain"],
-        expert=found,
-        purpose=Batch.Purpose.CALIBRATION,
-        rollouts=texts,
-        reviewers=wanted["times"],
-        seed=wanted["seed"],
-        actor=actor,
-    )
-
-
 # Imported texts --------------------------------------------------------------------------------------------------------------
 
 
@@ -90,17 +78,19 @@ def _ask_for_noise(form: NoiseForm, found: Expert, texts: list[int], actor: Any)
 def imported(request: HttpRequest, slug: str) -> HttpResponse:
     """Having imported texts judged by an expert."""
     domain = get_object_or_404(Domain, slug=slug)
-    sent = request.POST if request.method == "POST" else request.GET if "expert" in request.GET else None
-    form = AskForm(sent, domain=domain, user=request.user, initial=request.GET.dict())
+    form = AskForm(request.POST if request.method == "POST" else request.GET or None, domain=domain, user=request.user)
     context: dict[str, Any] = {"domain": domain, "form": form}
     if form.is_valid():
         wanted = form.cleaned_data
         left = _left(domain, **wanted)
         texts = selection.at_random(left, wanted["texts"] or len(left), Random(0))
         form.take_errors(_unfit_for_asking(len(left), **wanted))
-        if not form.errors and request.method == "POST" and (batch := _ask_about(form, domain, texts, request.user)):
-            messages.success(request, f"Asked. {batch.expert.name} has {len(texts):,} text{'' if len(texts) == 1 else 's'} to judge.")
-            return redirect("domain", slug)
+        if not form.errors and request.method == "POST":
+            count = f"{len(texts):,} text{'' if len(texts) == 1 else 's'}"
+            own = {"domain": domain, "expert": wanted["expert"], "purpose": Batch.Purpose.IMPORTED, "note": wanted["note"]}
+            if _ask(form, f"imported/{domain.slug}", f"{form.name}: {count}", texts, actor=request.user, **own):
+                messages.success(request, f"Asked. {wanted['expert'].name} has {count} to judge.")
+                return redirect("domain", slug)
         if not form.errors:
             context |= _before(form, wanted["expert"], domain, len(texts) * wanted["times"]) | {"texts": len(texts)}
     return render(request, "annotation/domain_ask.html", context, status=422 if form.errors else 200)
@@ -157,22 +147,6 @@ def _unfit_for_asking(left: int, *, expert: Expert, texts: int | None, times: in
     return _too_few_people(expert, times)
 
 
-def _ask_about(form: AskForm, domain: Domain, texts: list[int], actor: Any) -> Batch | None:
-    wanted = form.cleaned_data
-    return _ask(
-        form,
-        key=f"imported/{domain.slug}/{wanted['key'] or uuid.uuid4()}",
-        title=f"{form.name}: {len(texts):,} text{'' if len(texts) == 1 else 's'}"[:200],
-        domain=domain,
-        expert=wanted["expert"],
-        purpose=Batch.Purpose.IMPORTED,
-        rollouts=texts,
-        reviewers=wanted["times"],
-        note=wanted["note"],
-        actor=actor,
-    )
-
-
 # Both ------------------------------------------------------------------------------------------------------------------------
 
 
@@ -185,22 +159,23 @@ def _too_few_people(found: Expert, times: int) -> dict[str, str]:
     return {}
 
 
-def _ask(form: Plain, **batch: Any) -> Batch | None:
-    """The batch; None where it cannot be, and the form says why."""
+def _ask(form: Plain, under: str, title: str, texts: list[int], **batch: Any) -> Batch | None:
+    """The batch, with a key that begins with `under` and is the same when the form is sent twice; None where it cannot be, and the form says why."""
+    key = f"{under}/{form.cleaned_data['key'] or uuid.uuid4()}"
     try:
-        return actions.select_batch(**batch)
+        return actions.select_batch(key=key, title=title[:200], rollouts=texts, reviewers=form.cleaned_data["times"], **batch)
     except AnnotationError as exc:
         form.add_error(None, str(exc))
         return None
 
 
-def _before(form: Plain, expert: Expert, domain: Domain, each_text: int) -> dict[str, Any]:
-    """What is said before anybody is asked: the `estimate` for so many verdicts if each text got one, and a `key` under which to ask.
+def _before(form: Plain, expert: Expert, domain: Domain, texts: int) -> dict[str, Any]:
+    """What is said before anybody is asked about so many texts (one that is judged twice counts twice): an `estimate`, and a `key` for the form.
 
     The estimate is that of `costs.estimate`, with the experts for whom budgets have too little room in `short`.
     """
     try:
-        count = round(each_text * rule_of(expert).verdicts_per_text)
+        count = round(texts * rule_of(expert).verdicts_per_text)
         now, short = timezone.now(), []
         with transaction.atomic():
             for one, wanted in costs.shared_out(expert, count).items():
