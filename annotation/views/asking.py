@@ -45,7 +45,7 @@ def noise(request: HttpRequest, alias: str) -> HttpResponse:
         if not form.errors and request.method == "POST":
             title = f"Noise of {found.name}: {len(texts)} texts, {wanted['times']} times each"
             own = {"domain": wanted["domain"], "expert": found, "purpose": Batch.Purpose.CALIBRATION, "seed": wanted["seed"]}
-            if batch := _ask(form, f"noise/{found.alias}", title, texts, actor=request.user, **own):
+            if batch := _ask(form, _key("noise", found.alias, wanted["key"]), title, texts, actor=request.user, **own):
                 messages.success(request, "Asked. The spread is on the expert's page as verdicts come in.")
                 return redirect("batch", batch.pk)
         if not form.errors:
@@ -88,7 +88,7 @@ def imported(request: HttpRequest, slug: str) -> HttpResponse:
         if not form.errors and request.method == "POST":
             count = f"{len(texts):,} text{'' if len(texts) == 1 else 's'}"
             own = {"domain": domain, "expert": wanted["expert"], "purpose": Batch.Purpose.IMPORTED, "note": wanted["note"]}
-            if _ask(form, f"imported/{domain.slug}", f"{form.name}: {count}", texts, actor=request.user, **own):
+            if _ask(form, _key("imported", slug, wanted["key"]), f"{form.name}: {count}", texts, actor=request.user, **own):
                 messages.success(request, f"Asked. {wanted['expert'].name} has {count} to judge.")
                 return redirect("domain", slug)
         if not form.errors:
@@ -125,11 +125,12 @@ def _given(slug: str, pk: int) -> Batch:
     return get_object_or_404(related, pk=pk, domain__slug=slug, purpose=Batch.Purpose.IMPORTED)
 
 
-def _left(domain: Domain, *, run: str, expert: Expert, again: bool, **wanted: Any) -> list[int]:
-    """The texts of an import in the order in which they came; without `again` those that the expert has not been asked about."""
+def _left(domain: Domain, *, run: str, expert: Expert, again: bool, key: Any, **wanted: Any) -> list[int]:
+    """The texts of an import in order; without `again` those that the expert has not been asked about, except by this very form."""
     rollouts = imported_rollouts(domain).filter(run=run).exclude(content="")
     if not again:
         asked = Item.objects.filter(batch__expert=expert, rollout__run=run).exclude(state=Item.State.CANCELLED)
+        asked = asked.exclude(batch__key=_key("imported", domain.slug, key))
         rollouts = rollouts.exclude(pk__in=asked.values("rollout"))
     return list(rollouts.order_by("pk").values_list("pk", flat=True))
 
@@ -159,9 +160,13 @@ def _too_few_people(found: Expert, times: int) -> dict[str, str]:
     return {}
 
 
-def _ask(form: Plain, under: str, title: str, texts: list[int], **batch: Any) -> Batch | None:
-    """The batch, with a key that begins with `under` and is the same when the form is sent twice; None where it cannot be, and the form says why."""
-    key = f"{under}/{form.cleaned_data['key'] or uuid.uuid4()}"
+def _key(what: str, whose: str, sent: uuid.UUID | None) -> str:
+    """The batch's key: the same when the same form is sent twice."""
+    return f"{what}/{whose}/{sent or uuid.uuid4()}"
+
+
+def _ask(form: Plain, key: str, title: str, texts: list[int], **batch: Any) -> Batch | None:
+    """The batch; None where it cannot be, and the form says why."""
     try:
         return actions.select_batch(key=key, title=title[:200], rollouts=texts, reviewers=form.cleaned_data["times"], **batch)
     except AnnotationError as exc:

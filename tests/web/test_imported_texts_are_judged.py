@@ -60,7 +60,7 @@ def test_it_says_what_it_costs_and_asks_nobody_before_that(scene, ask):
 def test_a_program_judges_them_all_and_the_verdicts_are_a_file(scene, client, ask):
     key = uuid4()
     assert ask(key=key)["Location"] == f"/domains/{scene.domain.slug}/"
-    ask(key=key)  # sent twice, it is one batch
+    assert ask(key=key)["Location"] == f"/domains/{scene.domain.slug}/"  # sent twice, it is one batch
     (batch,) = Batch.objects.all()
     assert (batch.title, batch.purpose, batch.experiment, batch.items.count()) == ("elsewhere: 8 texts", "imported", "", 8)
     assert answer_batch(batch.pk) == 8
