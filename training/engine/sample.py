@@ -45,7 +45,7 @@ def run(job: Job) -> dict[str, Any]:
 
 
 def _sample(job: Job, model: LanguageModel, work: list[Piece]) -> dict[str, Any]:
-    beside = _beside(job, model)
+    divergence = _divergence(job, model)
     lines, metrics = job.lines("rollouts.jsonl"), job.lines("metrics.jsonl")
     written = {(row["request"], row["prompt"], row["index"]) for row in lines}
     judges = {request["name"]: request["judge"] for request, _, _ in work if request["judge"] is not None}
@@ -60,18 +60,18 @@ def _sample(job: Job, model: LanguageModel, work: list[Piece]) -> dict[str, Any]
             asked = [[Message("user", prompt["text"])] for prompt in prompts]
             answers = _answers(job, model, request, chunk, asked)
             rows = _rows(job, request, prompts, answers)
-            if beside is not None:
-                for row, moved in zip(rows, beside.moved(asked, answers), strict=True):
+            if divergence is not None:
+                for row, moved in zip(rows, divergence.moved(asked, answers), strict=True):
                     row["moved"] = moved
             if request["name"] in benches:
                 _grade(job, benches[request["name"]], request, chunk, prompts, rows)
             lines.append(*(row for row, key in zip(rows, keys, strict=True) if key not in written))
         done += len(keys)
         metrics.append({"done": done, "total": total, "seconds": round(time.monotonic() - started, 3)})
-    return {"status": "done", "rollouts": total, **(_divergence(lines) if beside is not None else {})}
+    return {"status": "done", "rollouts": total, **(_kl(lines) if divergence is not None else {})}
 
 
-def _beside(job: Job, policy: LanguageModel) -> Divergence | None:
+def _divergence(job: Job, policy: LanguageModel) -> Divergence | None:
     if job["reference"] is None:
         return None
     from grading.models.transformers import TransformersModel
@@ -80,7 +80,7 @@ def _beside(job: Job, policy: LanguageModel) -> Divergence | None:
     return Divergence(policy if isinstance(policy, TransformersModel) else TransformersModel(job["model"]), job["reference"])
 
 
-def _divergence(rows: Iterable[dict[str, Any]]) -> dict[str, float | None]:
+def _kl(rows: Iterable[dict[str, Any]]) -> dict[str, float | None]:
     """`kl`: how far the policy has moved, as the mean over written tokens; `kl_rollout`: over rollouts. Chance may put one below 0."""
     found = [(row["moved"], row["tokens"]) for row in rows]
     total, tokens = fsum(moved for moved, _ in found), sum(count for _, count in found)

@@ -26,8 +26,7 @@ LOG = "vllm.log"
 
 @contextmanager
 def writing(job: Job, model: str | dict[str, Any], *, keep_tokens: bool = False) -> Iterator[LanguageModel]:
-    """The language model that is in a folder, or that a backend has. That in a folder writes in this process, or with the job's `serve`, the words
-    of a command, in a vLLM that it starts."""
+    """The language model that a backend has, or that is in a folder: in this process, or in a vLLM that the job's `serve`, a command, starts."""
     if isinstance(model, dict):
         yield load(model)
     elif job["serve"]:
