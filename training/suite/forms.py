@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from django import forms
@@ -58,11 +58,14 @@ class SuiteForm(forms.Form):
         self.label_suffix = ""
 
     def own_arms(self) -> list[tuple[BoundWidget, BoundWidget]]:
-        """The boxes of the presets that come with sizes of our own: to tick, and to run once only."""
-        return [boxes for boxes in zip(self["arms"], self["once"], strict=True) if boxes[0].data["value"] not in PAPER]
+        """For each preset that comes with sizes of our own two boxes: to take it, and to run it once only."""
+        return [boxes for preset, boxes in self._boxes() if preset not in PAPER]
 
     def arms_of_the_paper(self) -> list[tuple[BoundWidget, BoundWidget]]:
-        return [boxes for boxes in zip(self["arms"], self["once"], strict=True) if boxes[0].data["value"] in PAPER]
+        return [boxes for preset, boxes in self._boxes() if preset in PAPER]
+
+    def _boxes(self) -> Iterator[tuple[str, tuple[BoundWidget, BoundWidget]]]:
+        return zip(EVERY, zip(self["arms"], self["once"], strict=True), strict=True)
 
     @property
     def ticks_of_the_paper(self) -> bool:
