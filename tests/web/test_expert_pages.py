@@ -31,9 +31,7 @@ def text(answer) -> str:
 
 def fields(**changes) -> dict:
     found = {"alias": "critic", "name": "The critic", "kind": "program", "backend": "pocket", "options": "{}", "price": "", "active": "on"}
-    found |= {"rule": "audit", "percent": "10", "hours": "48"}
-    if changes.get("kind") == "mixed":
-        found |= {"first": "pocket", "then": "panel"} if not {"first", "then"} & changes.keys() else {}
+    found |= {"rule": "audit", "first": "pocket", "then": "panel", "percent": "10", "hours": "48"}
     return {name: value for name, value in (found | changes).items() if value is not None}
 
 
@@ -103,7 +101,7 @@ class TestSettingUp:
             ({"alias": "new"}, "alias", "the address of another page"),
             ({"alias": "panel"}, "alias", "already exists"),
             ({"alias": "two words"}, "alias", "Enter a valid"),
-            ({"kind": "mixed", "first": "panel"}, "then", "Choose an expert."),
+            ({"kind": "mixed", "then": None}, "then", "Choose an expert."),
             ({"kind": "mixed", "first": "nobody"}, "first", "Select a valid choice"),
             ({"kind": "mixed", "percent": ""}, "percent", "Say how many."),
             ({"kind": "mixed", "percent": "101"}, "percent", "less than or equal to 100"),
