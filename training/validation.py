@@ -16,6 +16,7 @@ from annotation.actions.batches import MOST_CONTROLS
 from annotation.errors import InvalidSelection
 from annotation.models import Domain, Expert, Prompt
 from annotation.routing import rule_of
+from grading.control import FEWEST
 from training import protocol, writers
 from training.errors import InvalidExperiment
 from training.models import Experiment, ProxyVersion
@@ -181,8 +182,10 @@ def _together(plan: Plan) -> dict[str, tuple[bool, str]]:
         ),
         "check": (prompts and plan.check == 1, "A check needs at least 2 samples, or 0 for none: a single score says nothing about a fall."),
         "check_graded": (
-            0 < plan.check_graded < plan.check,
-            f"The proxy has to grade at least the {plan.check} that the expert judges, or 0 for those.",
+            plan.check_graded > 0 and (plan.check < FEWEST or plan.check_graded < plan.check),
+            f"The proxy has to grade at least the {plan.check} that the expert judges, or 0 for those."
+            if plan.check >= FEWEST
+            else f"Beside fewer than {FEWEST} verdicts at a check ({plan.check}) the proxy's grades tell nothing: give more verdicts, or 0 here.",
         ),
         "traces_per_text": (plan.traces_per_text > plan.tries_per_text, f"{plan.traces_per_text} traces cannot be kept of {plan.tries_per_text}."),
         "calls": (plan.protocol == "prompt-optimisation" and plan.calls == 0, "Optimising a prompt needs at least 1 expert sample."),

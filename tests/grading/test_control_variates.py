@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import pearsonr, sem
+from scipy.stats import linregress, pearsonr, sem
 
 from grading.alignment import mean_reward
 from grading.control import controlled_reward
@@ -22,24 +22,30 @@ def asked(expert, n, seed=0):
 
 
 def test_by_hand():
-    # asked: E 10, 20, 60 and P 1, 2, 3; not asked: P 6, so elsewhere is 6, and a quarter of the rollouts are there
-    # slopes of the other two: (60 - 20) / 1 = 40, (60 - 10) / 2 = 25, (20 - 10) / 1 = 10
-    # 30 - (40 (1 - 6) + 25 (2 - 6) + 10 (3 - 6)) / 3 / 4 = 30 + 330 / 12
-    result = controlled_reward([10, 20, 60, None], [1, 2, 3, 6], range(4))
-    assert result.with_proxy.value == pytest.approx(30 + 330 / 12)
-    assert result.alone.value == 30
-    assert (result.with_proxy.samples, result.with_proxy.left_out) == (3, 0)
+    # asked: E is 10 where P is 1, and 30 where P is 3, four times each; any seven of them have a slope of 10
+    # not asked: P 6 and 8, so elsewhere is 7, and a fifth of the rollouts are there: 20 - (4 * 10 (1 - 7) + 4 * 10 (3 - 7)) / 8 / 5 = 20 + 10
+    result = controlled_reward([10, 30] * 4 + [None, None], [1, 3] * 4 + [6, 8], range(10))
+    assert result.with_proxy.value == pytest.approx(30)
+    assert result.alone.value == 20
+    assert (result.with_proxy.samples, result.with_proxy.left_out) == (8, 0)
 
 
-scores = st.lists(st.tuples(score, score), min_size=4, max_size=7)
+def test_the_slopes_are_those_of_the_other_verdicts():
+    expert, proxy, ids = simulate(np.random.default_rng(5), 30, 1)
+    n, elsewhere = 12, proxy[12:].mean()
+    slopes = [linregress(np.delete(proxy[:n], i), np.delete(expert[:n], i)).slope for i in range(n)]
+    expected = expert[:n].mean() - np.mean(slopes * (proxy[:n] - elsewhere)) * 18 / 30
+    assert controlled_reward([*expert[:n], *[None] * 18], proxy, ids, **FEW).with_proxy.value == pytest.approx(expected)
+
+
+scores = st.lists(st.tuples(score, score), min_size=9, max_size=11)
 
 
 @settings(deadline=None, max_examples=40)
-@given(scores=scores, n=st.integers(1, 4))
+@given(scores=scores, n=st.integers(7, 9))
 def test_it_has_no_bias_whatever_the_proxy(scores, n):
     """Over all choices of n rollouts, the estimates average to the mean of all: exactly."""
     expert, proxy = np.array(scores).T
-    n = min(n, len(expert))
     chosen = [np.isin(np.arange(len(expert)), some) for some in combinations(range(len(expert)), n)]
     values = [controlled_reward(np.where(some, expert, np.nan), proxy, [0] * len(expert)).with_proxy.value for some in chosen]
     assert np.mean(values) == pytest.approx(expert.mean(), abs=1e-6 * max(1.0, np.abs(values).max()))
@@ -80,11 +86,20 @@ def test_what_cannot_be_told_is_said():
     assert (nothing.with_proxy.value, nothing.needed, nothing.saving) == (None, None, None)
     assert nothing.with_proxy.note == "nothing to measure"
     few = controlled_reward([3, 5, None, 8], [1, 2, 9, None], "abcd")
-    assert few.with_proxy.value == few.alone.value == 4  # two verdicts tell no slope without the one they correct
-    assert few.with_proxy.note == "1 of 4 rollouts without a score of the proxy"
-    assert controlled_reward([3, 5, None], [1, 2, 9], "aaa").with_proxy.note == "one prompt only: no interval"
-    flat = controlled_reward([3, 5, 7, None], [2, 2, 2, 9], "abcd", **FEW)
-    assert flat.with_proxy.value == 5
+    assert few.with_proxy.value == few.alone.value == 4
+    assert few.with_proxy.note == "1 of 4 rollouts without a score of the proxy; 2 verdicts: a slope on the proxy's scores needs 8"
+    assert controlled_reward([*range(8), None], range(9), "a" * 9).with_proxy.note == "one prompt only: no interval"
+    flat = controlled_reward([*range(8), None], [2] * 8 + [9], range(9), **FEW)
+    assert flat.with_proxy.value == 3.5
+
+
+def test_seven_verdicts_are_not_corrected_and_eight_are():
+    """From a few verdicts a slope is noise, and the estimate with it: below 0 has been seen on a scale from 0."""
+    for n in (7, 8):
+        expert, proxy, ids = simulate(np.random.default_rng(n), 40, 1)
+        result = controlled_reward(np.where(np.arange(40) < n, expert, np.nan), proxy, ids, **FEW)
+        assert (result.with_proxy.value == result.alone.value) == (n < 8)
+        assert (result.saving == 0) == (n < 8)
     with pytest.raises(ValueError, match="2 scores"):
         controlled_reward([1, 2], [1, 2], "a")
 

@@ -117,6 +117,13 @@ def test_a_group_of_one_has_no_advantages(errors) -> None:
     assert "at least 2 rollouts" in errors(group=1)["group"]
 
 
+def test_the_proxys_grades_at_a_check_go_with_enough_verdicts(errors, make) -> None:
+    assert "at least the 10 that the expert judges" in errors("rubric", check=10, check_graded=9)["check_graded"]
+    for graded in (3, 7, 12):
+        assert "fewer than 8 verdicts at a check (4)" in errors("rubric", check=4, check_graded=graded)["check_graded"]
+    make("rubric", check=8, check_graded=12)
+
+
 @pytest.mark.parametrize("name", ["", "two words", "ünï", "x" * 81, "a/b"])
 def test_a_name_must_serve_as_a_folder_and_in_a_url(errors, name) -> None:
     assert "letters, digits" in errors(name=name)["name"]

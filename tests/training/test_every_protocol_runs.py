@@ -150,14 +150,14 @@ def test_how_far_the_policy_moved_is_measured_at_every_look_but_the_first(run) -
 
 
 def test_the_proxys_grades_of_more_rollouts_stand_in_for_verdicts_at_a_check(run) -> None:
-    experiment = run("rubric", check=4, check_graded=10, steps=2, **NEVER)
-    assert budget.spent(experiment)["check"] == 4
+    experiment = run("rubric", check=8, check_graded=10, steps=2, **NEVER)
+    assert budget.spent(experiment)["check"] == 8
     assert Rollout.objects.filter(run="stories/sample-2", prompt__split="train").count() == 10
     check = at(experiment, "ask-check-2")
     assert check.outcome is not None
     assert check.outcome["saved"] is not None
     scores = [f.score for f in Feedback.objects.filter(item__batch=check.batch)]
-    assert check.outcome["mean"] != sum(scores) / 4
+    assert check.outcome["mean"] != sum(scores) / 8
     measured = experiment.measurements.get(name="check_reward")
     assert measured.value == check.outcome["mean"]
     assert "verdicts alone would take" in measured.note

@@ -48,7 +48,7 @@ def pause(job: Job) -> None:
 
 
 def rollout(job: Job, request: str, step: int, prompt: dict[str, Any], index: int, skill: int) -> dict[str, Any]:
-    random = Random(f"{job.seed}/{request}/{step}/{prompt['id']}/{index}")
+    random = Random(f"{job.seed}/{request}/{step}/{prompt['text']}/{index}")
     words = STORY[: 6 + min(len(STORY) - 6, skill + random.randrange(12))]
     subject = dict(zip(("OBJECT", "PLACE"), prompt["text"].rstrip(".").split()[6::3], strict=True))
     text = " ".join(words).format(**subject) + random.choice([".", " and then", "!"])
