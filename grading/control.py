@@ -17,8 +17,8 @@ from grading.bootstrap import Array, Table, calibrated, hierarchical_bootstrap, 
 from grading.moments import NOTHING
 
 FEWEST = 8
-"""Verdicts below which no slope is told. Simulated with 4 scores of the proxy for each verdict: from 8 on, a proxy that knows nothing widens the error by
-13% at most, and one that goes with the expert at 0.5 or more narrows it; from 4, even one at 0.8 widens it by a third, and at 3 it has no limit."""
+"""Verdicts below which no slope is told. Simulated with 4 scores of the proxy for each verdict: from 8 on, a proxy that knows nothing widens the
+error by 13% at most, and one that goes with the expert at 0.5 or more narrows it; at 4 even one at 0.8 widens it by a third, at 3 it has no limit."""
 
 
 @dataclass(frozen=True, slots=True)
