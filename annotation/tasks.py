@@ -167,8 +167,10 @@ def _judge(
     for (slot, times), group in groupby(claims, key=lambda claim: (claim.item.slot, before.get(claim.item_id, 0))):
         held = list(group)
         # Repeated verdicts on one rollout must not share their noise. A program's seed stands for the text alone, whatever company it
-        # comes in; a language model samples a chunk at a time, and two chunks must not draw alike. A provider's batches are found by it.
-        seed = batch.seed + slot + (held[0].item_id if batch.expert.kind == Expert.Kind.LLM and handle is None else 0)
+        # comes in; a language model samples a chunk at a time, and two chunks must not draw alike: by their place, which is the same when an
+        # experiment is run again, as ids are not. A provider's batches are found by the seed.
+        alone = batch.expert.kind != Expert.Kind.LLM or handle is not None
+        seed = batch.seed + slot if alone else derive_seed(batch.seed, held[0].item.position)
         name = f"{slot}" if not times else f"{slot}-{times}"
         asked = _Asked(runner, judge, derive_seed(seed, times) if times else seed, f"{batch.key}/{name}", handle and handle.part(name))
         try:

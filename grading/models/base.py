@@ -172,7 +172,7 @@ def tokens_of(messages: Sequence[Message]) -> int:
     return sum(len(message.content.encode("utf-8", "replace")) // 3 + 8 for message in messages)
 
 
-def derive_seed(*parts: int) -> int:
+def derive_seed(*parts: int | str) -> int:
     """A seed of 63 bits that depends on all `parts` and their order."""
     return int.from_bytes(blake2b(repr(parts).encode(), digest_size=8).digest(), "big") >> 1
 

@@ -7,7 +7,7 @@ from annotation.models import Domain, Expert
 from tests.annotation import makers
 
 JUDGES = {"fair": "FairJudge", "overloaded": "OverloadedJudge", "locked-out": "LockedOutJudge", "squeamish": "SqueamishJudge"}
-JUDGES |= {"mumbling": "MumblingJudge", "short": "ShortJudge", "broken-off": "BrokenOffJudge"}
+JUDGES |= {"mumbling": "MumblingJudge", "short": "ShortJudge", "broken-off": "BrokenOffJudge", "dicing": "DicingJudge"}
 
 
 @pytest.fixture(autouse=True)

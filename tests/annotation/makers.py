@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from random import Random
 from typing import Any
 from uuid import uuid4
 
@@ -90,6 +91,14 @@ class FairJudge:
 
     async def grade(self, cases: Sequence[Case], *, seed: int = 0) -> list[Verdict]:
         return [Verdict(float(len(case.content)), critique=f"It has {len(case.content)} characters.") for case in cases]
+
+
+class DicingJudge:
+    """Samples a chunk at a time, as a language model does: the score is chance, and the same with the same seed."""
+
+    async def grade(self, cases: Sequence[Case], *, seed: int = 0) -> list[Verdict]:
+        random = Random(seed)
+        return [Verdict(float(random.randrange(101)), critique="Diced.") for _ in cases]
 
 
 class OverloadedJudge:

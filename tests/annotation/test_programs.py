@@ -48,6 +48,17 @@ def test_several_verdicts_of_one_program_on_one_rollout_do_not_share_their_noise
     assert values[:8] != values[8:]
 
 
+def test_a_language_model_draws_by_seed_and_place_whatever_was_in_the_database_before(domain):
+    pool, critic = make_rollouts(domain, 40), make_program(backend="dicing", kind=Expert.Kind.LLM)
+    drawn = []
+    for seed in (7, 7, 8):
+        batch = make_batch(critic, domain, pool, seed=seed)
+        tasks.answer_batch(batch.pk)
+        drawn.append(scores(querysets.verdicts(batch)))
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert len(set(drawn[0])) > 10
+
+
 def test_when_the_model_is_overloaded_the_items_wait_and_the_sweep_asks_again_later(domain, caplog):
     caplog.set_level(logging.ERROR)
     batch = make_batch(make_program(backend="overloaded"), domain, 3)
