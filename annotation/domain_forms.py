@@ -9,10 +9,11 @@ from django.db.models import Count
 from django.utils.text import slugify
 
 from annotation import querysets
-from annotation.actions.importing import IMPORTED, NAME_LENGTH, RUN
+from annotation.actions.importing import NAME_LENGTH, RUN
+from annotation.asking import Wanted, imported_rollouts
 from annotation.expert_forms import MOST_TIMES
 from annotation.forms import Plain
-from annotation.models import AuditEntry, Domain, Expert, Prompt, Rollout
+from annotation.models import Domain, Expert, Prompt, Rollout
 from annotation.readers import FORMATS, SUFFIXES
 from annotation.validation import domain_problems
 
@@ -234,14 +235,14 @@ class AskForm(Plain):
 
     def __init__(self, *args: Any, domain: Domain, user: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.domain = domain
         runs = imported_rollouts(domain).order_by().values_list("run").annotate(n=Count("pk")).order_by("run")
         self.fields["run"].choices = [(run, f"{run.removeprefix(RUN)} ({n:,})") for run, n in runs]  # type: ignore[attr-defined]
         self.fields["expert"].queryset = querysets.usable_by(user)  # type: ignore[attr-defined]
 
     @property
-    def name(self) -> str:
-        """Where the texts come from, as it was said when they were imported."""
-        return str(self.cleaned_data["run"]).removeprefix(RUN)
+    def wanted(self) -> Wanted:
+        return Wanted(self.domain, **{name: self.cleaned_data[name] for name in ("run", "expert", "texts", "times", "again")})
 
 
 class ImportForm(forms.Form):
@@ -278,12 +279,6 @@ class ImportForm(forms.Form):
         if self.cleaned_data.get("kind") == "rollouts" and not self.cleaned_data.get("name", "").strip():
             self.add_error("name", "Say where these texts come from, so that they can be told from others later.")
         return self.cleaned_data
-
-
-def imported_rollouts(domain: Domain) -> Any:
-    """The rollouts of the domain that came from files. Which runs these are the log knows: looking through all rollouts would take long."""
-    log = AuditEntry.objects.filter(target=f"domain:{domain.pk}", verb=IMPORTED).order_by()
-    return Rollout.objects.filter(run__in=set(log.values_list("data__run", flat=True)), prompt__domain=domain)
 
 
 def _offer(field: Any, rows: Any) -> None:

@@ -60,6 +60,14 @@ class InvalidExpert(AnnotationError):
         self.errors = errors
 
 
+class InvalidRequest(AnnotationError):
+    """An expert cannot be asked like that. `errors` maps a field's name to what to do about it."""
+
+    def __init__(self, errors: dict[str, str]) -> None:
+        super().__init__(" ".join(errors.values()))
+        self.errors = errors
+
+
 class InvalidSelection(AnnotationError):
     """Rollouts, rows or feedback that cannot enter a batch or the tables as they are; the message names them."""
 

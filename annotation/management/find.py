@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.core.management.base import CommandError
 
-from annotation.models import Batch, Domain
+from annotation.models import Batch, Domain, Expert
 
 
 def find_domain(slug: str) -> Domain:
@@ -21,3 +21,11 @@ def find_batch(which: str) -> Batch:
     if batch is None:
         raise CommandError(f"There is no batch {which}.")
     return batch
+
+
+def find_expert(alias: str) -> Expert:
+    try:
+        return Expert.objects.get(alias=alias)
+    except Expert.DoesNotExist as exc:
+        known = ", ".join(Expert.objects.values_list("alias", flat=True)) or "none"
+        raise CommandError(f"There is no expert {alias}; there are: {known}.") from exc

@@ -7,26 +7,24 @@ through `annotation.actions`.
 from __future__ import annotations
 
 import uuid
-from random import Random
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from django.contrib import messages
-from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.utils import timezone
 from django.views.decorators.http import require_GET, require_http_methods
 
-from annotation import actions, costs, export, selection
-from annotation.actions.budgets import affordable
-from annotation.domain_forms import AskForm, imported_rollouts
-from annotation.errors import AnnotationError, InvalidSelection
+from annotation import actions, asking, export
+from annotation.domain_forms import AskForm
+from annotation.errors import AnnotationError, InvalidRequest
 from annotation.expert_forms import NoiseForm
 from annotation.forms import Plain
-from annotation.models import Batch, Domain, Expert, Feedback, Item, Rollout
-from annotation.routing import rule_of
+from annotation.models import Batch, Domain, Expert, Feedback
 from annotation.views.batches import Reasoned, describe
 from annotation.views.guards import admin_only, researcher_only
+
+T = TypeVar("T")
 
 # Noise -----------------------------------------------------------------------------------------------------------------------
 
@@ -38,36 +36,19 @@ def noise(request: HttpRequest, alias: str) -> HttpResponse:
     found = get_object_or_404(Expert, alias=alias)
     form = NoiseForm(request.POST if request.method == "POST" else request.GET or None)
     context: dict[str, Any] = {"expert": found, "form": form}
-    if form.is_valid():
-        wanted = form.cleaned_data
-        texts = _any_texts(wanted["domain"], wanted["texts"], wanted["seed"])
-        form.take_errors(_unfit_for_noise(found, len(texts), **wanted))
-        if not form.errors and request.method == "POST":
-            title = f"Noise of {found.name}: {len(texts)} texts, {wanted['times']} times each"
-            own = {"domain": wanted["domain"], "expert": found, "purpose": Batch.Purpose.CALIBRATION, "seed": wanted["seed"]}
-            if batch := _ask(form, _key("noise", found.alias, wanted["key"]), title, texts, actor=request.user, **own):
-                messages.success(request, "Asked. The spread is on the expert's page as verdicts come in.")
-                return redirect("batch", batch.pk)
-        if not form.errors:
-            context |= _before(form, found, wanted["domain"], len(texts) * wanted["times"])
+    wanted = form.cleaned_data if form.is_valid() else {}
+    texts = _tried(form, lambda: asking.any_texts(found, wanted["domain"], wanted["texts"], wanted["times"], wanted["seed"])) or []
+    if texts and request.method == "POST":
+        own = {"domain": wanted["domain"], "expert": found, "purpose": Batch.Purpose.CALIBRATION, "rollouts": texts, "reviewers": wanted["times"]}
+        title = f"Noise of {found.name}: {len(texts)} texts, {wanted['times']} times each"
+        key = _key("noise", found.alias, wanted["key"])
+        batch = _tried(form, lambda: actions.select_batch(key=key, title=title, seed=wanted["seed"], actor=request.user, **own))
+        if batch:
+            messages.success(request, "Asked. The spread is on the expert's page as verdicts come in.")
+            return redirect("batch", batch.pk)
+    if texts:
+        context |= _costs(form, found, wanted["domain"], len(texts) * wanted["times"])
     return render(request, "annotation/expert_noise.html", context, status=422 if form.errors else 200)
-
-
-def _any_texts(domain: Domain, count: int, seed: int) -> list[int]:
-    """So many rollouts of the domain at random; all of them where there are not more."""
-    there = Rollout.objects.filter(prompt__domain=domain).exclude(content="").order_by("pk").values_list("pk", flat=True)
-    return selection.at_random(there, count, Random(seed))
-
-
-def _unfit_for_noise(found: Expert, there: int, *, texts: int, times: int, **wanted: Any) -> dict[str, str]:
-    """Why it cannot be measured like that, by field."""
-    if found.kind == Expert.Kind.MIXED:
-        return {"domain": f"{found.name} stands for several experts: measure each of those."}
-    if not found.active:
-        return {"domain": f"{found.name} is not active: nobody would answer."}
-    if there < texts:
-        return {"texts": f"There are {there} texts in this domain, which is fewer than {texts}."}
-    return _too_few_people(found, times)
 
 
 # Imported texts --------------------------------------------------------------------------------------------------------------
@@ -80,19 +61,15 @@ def imported(request: HttpRequest, slug: str) -> HttpResponse:
     domain = get_object_or_404(Domain, slug=slug)
     form = AskForm(request.POST if request.method == "POST" else request.GET or None, domain=domain, user=request.user)
     context: dict[str, Any] = {"domain": domain, "form": form}
-    if form.is_valid():
-        wanted = form.cleaned_data
-        left = _left(domain, **wanted)
-        texts = selection.at_random(left, wanted["texts"] or len(left), Random(0))
-        form.take_errors(_unfit_for_asking(len(left), **wanted))
-        if not form.errors and request.method == "POST":
-            count = f"{len(texts):,} text{'' if len(texts) == 1 else 's'}"
-            own = {"domain": domain, "expert": wanted["expert"], "purpose": Batch.Purpose.IMPORTED, "note": wanted["note"]}
-            if _ask(form, _key("imported", slug, wanted["key"]), f"{form.name}: {count}", texts, actor=request.user, **own):
-                messages.success(request, f"Asked. {wanted['expert'].name} has {count} to judge.")
-                return redirect("domain", slug)
-        if not form.errors:
-            context |= _before(form, wanted["expert"], domain, len(texts) * wanted["times"]) | {"texts": len(texts)}
+    wanted, key = (form.wanted, _key("imported", slug, form.cleaned_data["key"])) if form.is_valid() else (None, "")
+    texts = (wanted and _tried(form, lambda: wanted.rollouts(key))) or []
+    if wanted and texts:
+        note = form.cleaned_data["note"]
+        batch = _tried(form, lambda: wanted.ask(key, texts, note=note, actor=request.user)) if request.method == "POST" else None
+        if batch:
+            messages.success(request, f"Asked. {wanted.expert.name} has {asking.count_of(texts)} to judge.")
+            return redirect("domain", slug)
+        context |= _costs(form, wanted.expert, domain, len(texts) * wanted.times) | {"texts": len(texts), "wanted": wanted}
     return render(request, "annotation/domain_ask.html", context, status=422 if form.errors else 200)
 
 
@@ -125,39 +102,7 @@ def _given(slug: str, pk: int) -> Batch:
     return get_object_or_404(related, pk=pk, domain__slug=slug, purpose=Batch.Purpose.IMPORTED)
 
 
-def _left(domain: Domain, *, run: str, expert: Expert, again: bool, key: Any, **wanted: Any) -> list[int]:
-    """The texts of an import in order; without `again` those that the expert has not been asked about, except by this very form."""
-    rollouts = imported_rollouts(domain).filter(run=run).exclude(content="")
-    if not again:
-        asked = Item.objects.filter(batch__expert=expert, rollout__run=run).exclude(state=Item.State.CANCELLED)
-        asked = asked.exclude(batch__key=_key("imported", domain.slug, key))
-        rollouts = rollouts.exclude(pk__in=asked.values("rollout"))
-    return list(rollouts.order_by("pk").values_list("pk", flat=True))
-
-
-def _unfit_for_asking(left: int, *, expert: Expert, texts: int | None, times: int, again: bool, **wanted: Any) -> dict[str, str]:
-    """Why that cannot be asked, by field."""
-    if not left and again:
-        return {"run": "These texts are all empty."}
-    if not left:
-        return {"again": f"{expert.name} has been asked about all of these texts. Tick this to ask again."}
-    if texts and left < texts:
-        return {"texts": f"There are {left}{'' if again else ' that were not asked about'}, which is fewer than {texts}. Leave it empty for all."}
-    if expert.kind == Expert.Kind.MIXED and times > 1:
-        return {"times": f"{expert.name} stands for several experts: its rule says how many verdicts a text gets. Leave it at 1."}
-    return _too_few_people(expert, times)
-
-
 # Both ------------------------------------------------------------------------------------------------------------------------
-
-
-def _too_few_people(found: Expert, times: int) -> dict[str, str]:
-    people = found.members.filter(is_active=True).count()
-    if found.kind == Expert.Kind.HUMAN and people < times:
-        if not people:
-            return {"expert": f"{found.name} has no members: nobody would answer. An admin can add some on its page."}
-        return {"times": f"Each verdict on a text comes from somebody else, and the panel has {people}: ask for at most {people}, or add members."}
-    return {}
 
 
 def _key(what: str, whose: str, sent: uuid.UUID | None) -> str:
@@ -165,30 +110,20 @@ def _key(what: str, whose: str, sent: uuid.UUID | None) -> str:
     return f"{what}/{whose}/{sent or uuid.uuid4()}"
 
 
-def _ask(form: Plain, key: str, title: str, texts: list[int], **batch: Any) -> Batch | None:
-    """The batch; None where it cannot be, and the form says why."""
+def _tried(form: Plain, do: Callable[[], T]) -> T | None:
+    """What `do` gives; None where the form is not right, or somebody cannot be asked like that, which the form then says."""
+    if not form.is_valid():
+        return None
     try:
-        return actions.select_batch(key=key, title=title[:200], rollouts=texts, reviewers=form.cleaned_data["times"], **batch)
+        return do()
+    except InvalidRequest as exc:
+        form.take_errors(exc.errors)
     except AnnotationError as exc:
         form.add_error(None, str(exc))
-        return None
+    return None
 
 
-def _before(form: Plain, expert: Expert, domain: Domain, texts: int) -> dict[str, Any]:
-    """What is said before anybody is asked about so many texts (one that is judged twice counts twice): an `estimate`, and a `key` for the form.
-
-    The estimate is that of `costs.estimate`, with the experts for whom budgets have too little room in `short`.
-    """
-    try:
-        count = round(texts * rule_of(expert).verdicts_per_text)
-        now, short = timezone.now(), []
-        with transaction.atomic():
-            for one, wanted in costs.shared_out(expert, count).items():
-                room = affordable(one, "", wanted, costs.expected(one, domain, now).cost)
-                if room < wanted:
-                    short.append({"expert": one, "wanted": wanted, "room": room})
-        estimate = costs.estimate(expert, domain, count, now) | {"verdicts": count, "short": short}
-    except InvalidSelection as exc:  # the rule of an expert that stands for several
-        form.add_error("expert" if "expert" in form.fields else None, str(exc))
-        return {}
-    return {"estimate": estimate, "key": form.cleaned_data.get("key") or uuid.uuid4()}
+def _costs(form: Plain, expert: Expert, domain: Domain, texts: int) -> dict[str, Any]:
+    """What is said before anybody is asked about so many texts: an `estimate`, and a `key` for the form."""
+    estimate = _tried(form, lambda: asking.estimate(expert, domain, texts))
+    return {"estimate": estimate, "key": form.cleaned_data.get("key") or uuid.uuid4()} if estimate else {}

@@ -20,7 +20,8 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from annotation import actions, domain_forms, querysets, readers, ready, trials
 from annotation import preview as rendering
-from annotation.domain_forms import DomainForm, ImportForm, SampleForm, TrialForm, imported_rollouts
+from annotation.asking import imported_rollouts
+from annotation.domain_forms import DomainForm, ImportForm, SampleForm, TrialForm
 from annotation.errors import AnnotationError, InvalidDomain, Unreadable
 from annotation.models import AuditEntry, Batch, Domain, Expert, Prompt, digest_of
 from annotation.views.batches import describe

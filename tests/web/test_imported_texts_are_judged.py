@@ -107,6 +107,16 @@ def test_asked_again_the_same_expert_gets_only_what_it_has_not_had(scene, ask):
     assert "8 texts from elsewhere" in text(ask(expert=scene.panel.pk))
 
 
+def test_asked_again_a_program_draws_anew(scene, ask):
+    for _ in range(2):
+        ask(key=uuid4(), again="on")
+    first, second = Batch.objects.order_by("pk")
+    for batch in (first, second):
+        answer_batch(batch.pk)
+    drawn = [[f.score for f in Feedback.objects.filter(item__batch=b).order_by("item__rollout")] for b in (first, second)]
+    assert drawn[0] != drawn[1]
+
+
 def test_asking_can_be_stopped_and_what_was_given_stays(scene, client, ask):
     ask(key=uuid4(), expert=scene.panel.pk)
     batch = Batch.objects.get()
