@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -19,11 +20,11 @@ pytestmark = [pytest.mark.training, pytest.mark.slow]
 
 @pytest.fixture
 def start(settings):
-    """start(folder, kind): the launcher of a job for two processes."""
+    """start(folder, kind): the launcher of a job for two processes; `module`, where it is not the engine's."""
     settings.ACCELERATE = "2"
 
-    def launch(folder, kind):
-        command = [sys.executable, *jobs.launcher(kind), "-m", f"training.engine.{kind}", str(folder)]
+    def launch(folder, kind, module=None):
+        command = [sys.executable, *jobs.launcher(kind), "-m", module or f"training.engine.{kind}", str(folder)]
         with (folder / "log.txt").open("ab") as log:
             return subprocess.Popen(command, env=environment(), cwd=folder, stdout=log, stderr=log, start_new_session=True)
 
@@ -92,6 +93,22 @@ def test_what_is_wrong_is_said_as_when_one_process_does_it(make_job, start):
     folder = make_job("wrong", "rl", reward={"who": "nobody", "judge": LETTERS})
     assert start(folder, "rl").wait(200) != 0
     assert result(folder) == {"status": "failed", "error": "reward: who is 'nobody'", "advice": "Say proxy or expert."}
+
+
+@pytest.mark.parametrize(
+    ("fails", "who"),
+    [
+        pytest.param({"1": 0, "0": 1}, 0, id="the first has time to say it itself"),
+        pytest.param({"1": 0}, 1, id="another says what the first does not know"),
+        pytest.param({"0": 0}, 0, id="the first alone"),
+    ],
+)
+def test_whichever_process_fails_first_the_reason_is_kept(tmp_path, start, monkeypatch, fails, who):
+    monkeypatch.setenv("UNEVEN", json.dumps(fails))
+    (tmp_path / "job.json").write_text(json.dumps({"kind": "uneven", "name": "uneven", "seed": 1}))
+    (tmp_path / "result.json").write_text(json.dumps({"status": "failed", "error": "as last time", "advice": ""}))
+    assert start(tmp_path, "rl", module="tests.engine.uneven").wait(200) != 0
+    assert result(tmp_path) == {"status": "failed", "error": f"process {who} met a wall", "advice": "Go around it."}, log(tmp_path)
 
 
 def test_the_configuration_that_comes_along_is_one_that_accelerate_reads():

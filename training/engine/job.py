@@ -12,6 +12,8 @@ import os
 import shutil
 import signal
 import sys
+import time
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -24,6 +26,7 @@ from training.engine.files import Lines, write_json
 
 BUSY = 75  # exit status where another process works in the folder (EX_TEMPFAIL)
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+GRACE = 20  # seconds in which the first process of a job may say itself what another one failed of
 RESERVE = 64 * 1024  # bytes kept back, so that a job on a full disk can still say so
 
 Fields = Mapping[str, type | tuple[type, ...]]
@@ -158,13 +161,12 @@ def _guarded(folder: Path, kind: str, fields: Fields, optional: Mapping[str, Any
     except Exception as exc:
         error, advice = explain(exc, folder)
         if not isinstance(exc, JobError):
-            import traceback
-
             traceback.print_exc()
         result = {"status": "failed", "error": error, "advice": advice, **getattr(exc, "details", {})}
     shutil.rmtree(folder / "partial", ignore_errors=True)
     reserve.unlink(missing_ok=True)
-    write_json(result_path, result)
+    if result["status"] != "failed" or not result_path.exists():  # another process has said what it failed of, and this one of that
+        write_json(result_path, result)
     (folder / "stop").unlink(missing_ok=True)
     if result["status"] == "failed":
         print(f"{result['error']} {result['advice']}", file=sys.stderr)
@@ -177,10 +179,22 @@ def _done(folder: Path) -> bool:
 
 
 def _follow(folder: Path, kind: str, fields: Fields, optional: Mapping[str, Any], run: Callable[[Job], dict[str, Any]]) -> int:
-    """The other processes of `accelerate launch`: the first one keeps the folder."""
-    job = load_job(folder, kind, fields, optional)
-    listen(job)
-    run(job)
+    """The other processes of `accelerate launch`: the first one keeps the folder.
+
+    What one fails of, the first fails of too as a rule, perhaps later; the launcher ends all as soon as one does. So it is waited for.
+    """
+    try:
+        job = load_job(folder, kind, fields, optional)
+        listen(job)
+        run(job)
+    except Exception as exc:
+        error, advice = explain(exc, folder)
+        traceback.print_exc()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        time.sleep(GRACE)
+        if not (folder / "result.json").exists():
+            write_json(folder / "result.json", {"status": "failed", "error": error, "advice": advice, **getattr(exc, "details", {})})
+        return 1
     return 0
 
 
