@@ -12,6 +12,14 @@ class AnnotationError(Exception):
     """Something that was asked of the queue cannot be done. The message says why."""
 
 
+class Invalid(AnnotationError):
+    """What was filled in makes no sense. `errors` maps a field's name to what to do about it."""
+
+    def __init__(self, errors: dict[str, str]) -> None:
+        super().__init__(" ".join(errors.values()))
+        self.errors = errors
+
+
 class NotYours(AnnotationError):
     """The claim, draft or verdict belongs to somebody else."""
 
@@ -36,48 +44,28 @@ class DraftConflict(AnnotationError):
         self.current = current
 
 
-class InvalidVerdict(AnnotationError):
-    """What was written does not make a verdict yet. `errors` maps a field's name to what to do about it."""
-
-    def __init__(self, errors: dict[str, str]) -> None:
-        super().__init__(" ".join(errors.values()))
-        self.errors = errors
+class InvalidVerdict(Invalid):
+    """What was written does not make a verdict yet."""
 
 
-class InvalidBudget(AnnotationError):
-    """A limit or price that makes no sense. `errors` maps a field's name to what to do about it."""
-
-    def __init__(self, errors: dict[str, str]) -> None:
-        super().__init__(" ".join(errors.values()))
-        self.errors = errors
+class InvalidBudget(Invalid):
+    """A limit or price that makes no sense."""
 
 
-class InvalidExpert(AnnotationError):
-    """An expert that could not be asked as it is set up. `errors` maps a field's name to what to do about it."""
-
-    def __init__(self, errors: dict[str, str]) -> None:
-        super().__init__(" ".join(errors.values()))
-        self.errors = errors
+class InvalidExpert(Invalid):
+    """An expert that could not be asked as it is set up."""
 
 
-class InvalidRequest(AnnotationError):
-    """An expert cannot be asked like that. `errors` maps a field's name to what to do about it."""
-
-    def __init__(self, errors: dict[str, str]) -> None:
-        super().__init__(" ".join(errors.values()))
-        self.errors = errors
+class InvalidRequest(Invalid):
+    """An expert cannot be asked like that."""
 
 
 class InvalidSelection(AnnotationError):
     """Rollouts, rows or feedback that cannot enter a batch or the tables as they are; the message names them."""
 
 
-class InvalidDomain(AnnotationError):
-    """What was written does not make a domain yet. `errors` maps a field's name to what to do about it."""
-
-    def __init__(self, errors: dict[str, str]) -> None:
-        super().__init__(" ".join(errors.values()))
-        self.errors = errors
+class InvalidDomain(Invalid):
+    """What was written does not make a domain yet."""
 
 
 class Unreadable(AnnotationError):
