@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from django.core.management.base import CommandError
+from django.db.models import Model
 
 from annotation.models import Batch, Domain, Expert
 
+M = TypeVar("M", bound=Model)
+
 
 def find_domain(slug: str) -> Domain:
-    try:
-        return Domain.objects.get(slug=slug)
-    except Domain.DoesNotExist as exc:
-        known = ", ".join(Domain.objects.values_list("slug", flat=True)) or "none"
-        raise CommandError(f"There is no domain {slug}; there are: {known}.") from exc
+    return _find(Domain, "slug", slug)
+
+
+def find_expert(alias: str) -> Expert:
+    return _find(Expert, "alias", alias)
 
 
 def find_batch(which: str) -> Batch:
@@ -23,9 +28,10 @@ def find_batch(which: str) -> Batch:
     return batch
 
 
-def find_expert(alias: str) -> Expert:
-    try:
-        return Expert.objects.get(alias=alias)
-    except Expert.DoesNotExist as exc:
-        known = ", ".join(Expert.objects.values_list("alias", flat=True)) or "none"
-        raise CommandError(f"There is no expert {alias}; there are: {known}.") from exc
+def _find(model: type[M], key: str, value: str) -> M:
+    rows = model._default_manager
+    found = rows.filter(**{key: value}).first()
+    if found is None:
+        known = ", ".join(rows.values_list(key, flat=True)) or "none"
+        raise CommandError(f"There is no {model._meta.verbose_name} {value}; there are: {known}.")
+    return found

@@ -10,7 +10,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from annotation.models import Domain, Expert
+from annotation.management.find import find_domain, find_expert
 from training.dry_run import Finding, Machines, dry_run
 from training.management.commands.run_experiment import parse_change
 from training.paper import EVERY
@@ -40,7 +40,7 @@ class Command(BaseCommand):
         if options["gpus"] < 1 or options["memory"] <= 0 or options["device_batch"] < 0:
             raise CommandError("--gpus is 1 or more, --memory above 0, and --device-batch 0 or more.")
         machines = Machines(options["gpus"], options["memory"], options["device_batch"])
-        domain, expert = self.row(Domain, "slug", options["domain"]), self.row(Expert, "alias", options["expert"]) if options["expert"] else None
+        domain, expert = find_domain(options["domain"]), find_expert(options["expert"]) if options["expert"] else None
         try:
             plan = Plan.from_dict(EVERY[options["preset"]].to_dict() | dict(map(parse_change, options["changes"])))
             findings = dry_run(plan, domain, options["policy"], expert, machines)
@@ -53,13 +53,6 @@ class Command(BaseCommand):
         )
         if wrong := [finding.advice for finding in findings if not finding.fits]:
             raise CommandError("\n".join(wrong))
-
-    def row(self, model: Any, key: str, value: str) -> Any:
-        found = model.objects.filter(**{key: value}).first()
-        if found is None:
-            known = ", ".join(model.objects.values_list(key, flat=True)) or "none"
-            raise CommandError(f"There is no {model._meta.verbose_name} {value!r}; there are: {known}.")
-        return found
 
 
 def line(finding: Finding) -> str:
