@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import sys
 import time
 from typing import Any
@@ -24,7 +23,6 @@ def run(work: job.Job) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if os.environ.get("RANK") == "0":
         time.sleep(1)  # it starts slowly, too
     sys.exit(job.main("uneven", {}, {}, run))

@@ -159,18 +159,22 @@ def _guarded(folder: Path, kind: str, fields: Fields, optional: Mapping[str, Any
         listen(job)
         result = run(job)
     except Exception as exc:
-        error, advice = explain(exc, folder)
-        if not isinstance(exc, JobError):
-            traceback.print_exc()
-        result = {"status": "failed", "error": error, "advice": advice, **getattr(exc, "details", {})}
+        result = _failure(exc, folder)
     shutil.rmtree(folder / "partial", ignore_errors=True)
     reserve.unlink(missing_ok=True)
-    if result["status"] != "failed" or not result_path.exists():  # another process has said what it failed of, and this one of that
+    if result["status"] != "failed" or not result_path.exists():  # where another process has said what it failed of, this one failed of that
         write_json(result_path, result)
     (folder / "stop").unlink(missing_ok=True)
-    if result["status"] == "failed":
-        print(f"{result['error']} {result['advice']}", file=sys.stderr)
     return int(result["status"] == "failed")
+
+
+def _failure(exc: Exception, folder: Path) -> dict[str, Any]:
+    """What result.json says of it; the log says it too."""
+    error, advice = explain(exc, folder)
+    if not isinstance(exc, JobError):
+        traceback.print_exception(exc)
+    print(f"{error} {advice}", file=sys.stderr)
+    return {"status": "failed", "error": error, "advice": advice, **getattr(exc, "details", {})}
 
 
 def _done(folder: Path) -> bool:
@@ -188,12 +192,11 @@ def _follow(folder: Path, kind: str, fields: Fields, optional: Mapping[str, Any]
         listen(job)
         run(job)
     except Exception as exc:
-        error, advice = explain(exc, folder)
-        traceback.print_exc()
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        result = _failure(exc, folder)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the launcher need not wait, once the first one has ended
         time.sleep(GRACE)
         if not (folder / "result.json").exists():
-            write_json(folder / "result.json", {"status": "failed", "error": error, "advice": advice, **getattr(exc, "details", {})})
+            write_json(folder / "result.json", result)
         return 1
     return 0
 
