@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -11,13 +12,20 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from annotation import costs, selection
-from annotation.actions.batches import select_batch
+from annotation.actions import select_batch
 from annotation.actions.budgets import affordable
 from annotation.actions.importing import IMPORTED, RUN
 from annotation.errors import InvalidRequest, InvalidSelection
 from annotation.models import AuditEntry, Batch, Domain, Expert, Item, Rollout
 from annotation.routing import rule_of
 from grading.models.base import derive_seed
+
+MOST_TIMES = 20  # that a text is judged
+
+
+def key_of(what: str, whose: str, sent: uuid.UUID | None = None) -> str:
+    """The key of a batch: the same where the same form is sent twice."""
+    return f"{what}/{whose}/{sent or uuid.uuid4()}"
 
 
 def any_texts(expert: Expert, domain: Domain, count: int, times: int, seed: int) -> list[int]:
@@ -49,6 +57,9 @@ class Wanted:
     texts: int | None = None
     times: int = 1
     again: bool = False
+
+    def key(self, sent: uuid.UUID | None = None) -> str:
+        return key_of("imported", self.domain.slug, sent)
 
     def rollouts(self, key: str) -> list[int]:
         """The rollouts' ids; what the batch of that `key` asks already is not held against it. Raises `InvalidRequest`."""

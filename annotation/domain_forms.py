@@ -10,8 +10,7 @@ from django.utils.text import slugify
 
 from annotation import querysets
 from annotation.actions.importing import NAME_LENGTH, RUN
-from annotation.asking import Wanted, imported_rollouts
-from annotation.expert_forms import MOST_TIMES
+from annotation.asking import MOST_TIMES, Wanted, imported_rollouts
 from annotation.forms import Plain
 from annotation.models import Domain, Expert, Prompt, Rollout
 from annotation.readers import FORMATS, SUFFIXES

@@ -10,6 +10,7 @@ from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.db.models import Q
 
+from annotation.asking import MOST_TIMES
 from annotation.experts import problems
 from annotation.forms import Plain
 from annotation.models import Domain, Expert
@@ -17,7 +18,6 @@ from annotation.quality import FEWEST_REPEATS
 from annotation.routing import MOST_HOURS
 
 MOST_TEXTS = 500  # of one measurement of noise
-MOST_TIMES = 20  # that a text is judged
 MOST_VERDICTS = 9  # of one expert in a mean
 
 

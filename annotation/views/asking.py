@@ -41,7 +41,7 @@ def noise(request: HttpRequest, alias: str) -> HttpResponse:
     if texts and request.method == "POST":
         own = {"domain": wanted["domain"], "expert": found, "purpose": Batch.Purpose.CALIBRATION, "rollouts": texts, "reviewers": wanted["times"]}
         title = f"Noise of {found.name}: {len(texts)} texts, {wanted['times']} times each"
-        key = _key("noise", found.alias, wanted["key"])
+        key = asking.key_of("noise", found.alias, wanted["key"])
         batch = _tried(form, lambda: actions.select_batch(key=key, title=title, seed=wanted["seed"], actor=request.user, **own))
         if batch:
             messages.success(request, "Asked. The spread is on the expert's page as verdicts come in.")
@@ -61,11 +61,11 @@ def imported(request: HttpRequest, slug: str) -> HttpResponse:
     domain = get_object_or_404(Domain, slug=slug)
     form = AskForm(request.POST if request.method == "POST" else request.GET or None, domain=domain, user=request.user)
     context: dict[str, Any] = {"domain": domain, "form": form}
-    wanted, key = (form.wanted, _key("imported", slug, form.cleaned_data["key"])) if form.is_valid() else (None, "")
-    texts = (wanted and _tried(form, lambda: wanted.rollouts(key))) or []
-    if wanted and texts:
-        note = form.cleaned_data["note"]
-        batch = _tried(form, lambda: wanted.ask(key, texts, note=note, actor=request.user)) if request.method == "POST" else None
+    if form.is_valid():
+        wanted, note = form.wanted, form.cleaned_data["note"]
+        key = wanted.key(form.cleaned_data["key"])
+        texts = _tried(form, lambda: wanted.rollouts(key)) or []
+        batch = _tried(form, lambda: wanted.ask(key, texts, note=note, actor=request.user)) if texts and request.method == "POST" else None
         if batch:
             messages.success(request, f"Asked. {wanted.expert.name} has {asking.count_of(texts)} to judge.")
             return redirect("domain", slug)
@@ -103,11 +103,6 @@ def _given(slug: str, pk: int) -> Batch:
 
 
 # Both ------------------------------------------------------------------------------------------------------------------------
-
-
-def _key(what: str, whose: str, sent: uuid.UUID | None) -> str:
-    """The batch's key: the same when the same form is sent twice."""
-    return f"{what}/{whose}/{sent or uuid.uuid4()}"
 
 
 def _tried(form: Plain, do: Callable[[], T]) -> T | None:

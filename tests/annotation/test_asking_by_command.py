@@ -11,14 +11,14 @@ from django.core.management import CommandError, call_command
 from annotation import actions
 from annotation.models import Batch, Expert
 from annotation.tasks import answer_batch
-from tests.annotation.makers import make_domain
+from tests.annotation.makers import make_domain, make_program
 
 pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
 def critic() -> Expert:
-    return Expert.objects.create(alias="critic", name="The critic", kind=Expert.Kind.PROGRAM, backend="pocket")
+    return make_program("critic", backend="pocket")
 
 
 @pytest.fixture
@@ -38,21 +38,21 @@ def ask(critic):
 
 
 def test_it_says_what_it_costs_and_asks_nobody(ask):
-    assert ask("--texts", "5", "--times", "2").startswith("10 verdicts of The critic: free\n")
+    assert ask("--texts", "5", "--times", "2").startswith("10 verdicts of Critic: free\n")
     assert "Nobody was asked." in ask()
     assert not Batch.objects.exists()
 
 
 def test_it_says_where_a_budget_has_no_room(ask, critic):
     actions.set_budget(unit="samples", limit=3, expert=critic)
-    assert "Budgets have room for 3 of 8 verdicts by The critic: it would end early." in ask()
+    assert "Budgets have room for 3 of 8 verdicts by Critic: it would end early." in ask()
 
 
 def test_with_yes_the_expert_is_asked_and_the_verdicts_are_exported_by_the_key(ask):
     printed = ask("--yes", "--note", "Which are a person's?")
     batch = Batch.objects.get()
     assert (batch.title, batch.note, batch.purpose) == ("some model: 8 texts", "Which are a person's?", "imported")
-    assert "Asked. The critic has 8 texts to judge." in printed
+    assert "Asked. Critic has 8 texts to judge." in printed
     assert answer_batch(batch.pk) == 8
     command, key = printed.splitlines()[-1].split(" --batch ")
     assert command == "manage.py export_feedback"
@@ -88,5 +88,5 @@ def test_what_cannot_be_asked_is_said(ask, args, named, message):
 
 def test_an_expert_that_is_not_active_is_not_asked(ask, critic):
     Expert.objects.update(active=False)
-    with pytest.raises(CommandError, match="The critic is not active"):
+    with pytest.raises(CommandError, match="Critic is not active"):
         ask("--yes")

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import uuid
 from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
 from annotation.actions.importing import RUN
-from annotation.asking import Wanted, count_of, estimate, imported_rollouts
+from annotation.asking import MOST_TIMES, Wanted, count_of, estimate, imported_rollouts
 from annotation.errors import AnnotationError
-from annotation.expert_forms import MOST_TIMES
 from annotation.management.find import find_domain, find_expert
 
 
@@ -42,7 +40,7 @@ class Command(BaseCommand):
             known = ", ".join(sorted(run.removeprefix(RUN) for run in runs)) or "none; bring some in with import_rollouts"
             raise CommandError(f"There are no texts from {options['name']} in {domain.slug}; there are: {known}.")
         wanted = Wanted(domain, run, find_expert(options["expert"]), options["texts"], options["times"], options["again"])
-        key = f"imported/{domain.slug}/{uuid.uuid4()}"
+        key = wanted.key()
         try:
             rollouts = wanted.rollouts(key)
             self._say(wanted, len(rollouts) * wanted.times)
